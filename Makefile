@@ -1,0 +1,35 @@
+# `make` or `make help` lists the targets.
+
+# Where cargo builds to; cargo reads the same variable.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test setup fmt lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# exec: Ctrl-C reaches shoal itself, and make waits for it to drain.
+run: setup ## Build and start a local fleet; options in ARGS, as in make run ARGS="--help"
+	cargo build --release --workspace --bins
+	@exec "$(TARGET_DIR)/release/shoal" up $(ARGS)
+
+test: ## Check format and lints, run all tests
+	@deploy/setup.sh --tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace
+
+setup: ## Fetch nats-server and ONNX Runtime into .tools/ (part of run and test)
+	@deploy/setup.sh
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+clean: ## Remove what was built and fetched (not .shoal/, which holds a fleet's data)
+	cargo clean
+	rm -rf .tools

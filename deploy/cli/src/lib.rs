@@ -1,0 +1,11 @@
+//! The operator's command: bring a fleet up, look after its models.
+//!
+//! | module | command |
+//! | --- | --- |
+//! | [`up`] | `shoal up`: a whole fleet on this machine, from one command |
+//! | [`models`] | `shoal models list, pull, add, show, synth` |
+//! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
+
+pub mod models;
+pub mod provision;
+pub mod up;

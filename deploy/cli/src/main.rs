@@ -1,0 +1,61 @@
+//! `shoal`: the operator's command.
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use shoal_cli::{models, provision, up};
+use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
+
+#[derive(Parser)]
+#[command(name = "shoal", version, about = "Image inference on NATS JetStream: one command, no lost upload")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start NATS, gateway and workers on this machine; Ctrl-C drains and stops them
+    Up(up::Options),
+    /// Look after models
+    Models(models::Options),
+    /// Create or update streams, consumers and buckets on a NATS server
+    Provision(provision::Options),
+    /// Run a program that ends when this process's parent does
+    #[command(hide = true)]
+    Follow {
+        program: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Follow { program, args } => {
+            follow_parent();
+            Err(std::process::Command::new(program).args(args).exec().into())
+        }
+        command => run(command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shoal: {error:#}");
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    telemetry::init();
+    // Children are tied to the thread that started them, so there is one thread only.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match command {
+        Command::Up(options) => runtime.block_on(up::run(options)),
+        Command::Provision(options) => runtime.block_on(provision::run(options)),
+        Command::Models(options) => models::run(options),
+        Command::Follow { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! `shoal up`: a whole fleet on this machine. NATS, gateway and workers are processes of their
+//! own, restarted when they crash, drained in order when the fleet is told to stop.
+
+mod banner;
+mod keep;
+mod model;
+mod nats_server;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use shoal_nats::presence::Fleet;
+use shoal_nats::{Bus, BusConfig};
+use shoal_shared::locate;
+use shoal_shared::names::ModelName;
+use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_worker::model::ModelStore;
+
+use keep::{Service, Services};
+
+/// `shoal up`
+#[derive(clap::Args)]
+pub struct Options {
+    /// Model to serve; `auto` takes the catalogue's ResNet-50 when it is there or can be had, and
+    /// the embedded digit model otherwise
+    #[arg(long, default_value = "auto")]
+    model: String,
+    /// Port of the gateway
+    #[arg(long, default_value_t = 8000)]
+    port: u16,
+    /// Address of the gateway
+    #[arg(long, default_value = "127.0.0.1")]
+    host: std::net::IpAddr,
+    /// Number of workers
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Use a NATS server that is running already
+    #[arg(long, env = "SHOAL_NATS_URL")]
+    nats_url: Option<String>,
+    /// Port of the NATS server that is started; a free one is taken when it is in use
+    #[arg(long, default_value_t = 4222)]
+    nats_port: u16,
+    /// Folder for the queue, models and logs
+    #[arg(long, default_value = ".shoal")]
+    data_dir: PathBuf,
+}
+
+/// How long everything may take to become ready. Loading a large model is most of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs until Ctrl-C, SIGTERM, or a part that keeps crashing.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let address = SocketAddr::new(options.host, options.port);
+    check_port(address)?;
+    if options.workers == 0 {
+        bail!("--workers is 0: at least one worker is needed to answer anything");
+    }
+    let data = prepare(&options.data_dir)?;
+    if locate::onnxruntime().is_none() {
+        bail!("ONNX Runtime was not found: run `make setup`, or set {} to libonnxruntime.so", locate::ORT_LIBRARY_ENV);
+    }
+    let _lock = lock(&data)?;
+    let store = ModelStore::open(data.join("models"));
+    let wish = options.model.clone();
+    let chosen = {
+        let store = store.clone();
+        tokio::task::spawn_blocking(move || model::choose(&wish, &store)).await??
+    };
+
+    let shutdown = Shutdown::new();
+    let mut services = Services::new(data.join("logs"));
+    let started = start(&options, address, &data, &chosen.name, &mut services, &shutdown);
+    let outcome = tokio::select! {
+        ready = started => match ready {
+            Ok(url) => {
+                services.all_ready();
+                banner::print(address, &url, &chosen, options.workers, &data);
+                tokio::select! {
+                    () = signalled() => Ok(()),
+                    error = services.broken() => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        },
+        () = signalled() => Ok(()),
+    };
+    if outcome.is_ok() {
+        println!("\nDraining: finishing what was accepted …");
+    }
+    shutdown.order();
+    services.stop_all().await;
+    if outcome.is_ok() {
+        println!("Stopped.");
+    }
+    outcome
+}
+
+/// Brings everything up in order; gives the NATS address.
+async fn start(
+    options: &Options,
+    address: SocketAddr,
+    data: &Path,
+    model: &ModelName,
+    services: &mut Services,
+    shutdown: &Shutdown,
+) -> anyhow::Result<String> {
+    let url = match &options.nats_url {
+        Some(url) => url.clone(),
+        None => nats_server::start(services, data, options.nats_port).await?,
+    };
+    let config = BusConfig { url: url.clone(), ..BusConfig::default() };
+    let bus = Bus::connect(&config, "shoal-up", Duration::from_secs(10)).await?;
+    bus.ensure(std::slice::from_ref(model)).await.context("preparing streams")?;
+    let fleet = Fleet::watch(&bus, shutdown).await?;
+
+    let gateway = Service::new("gateway", sibling("shoal-gateway")?)
+        .arg("--listen")
+        .arg(address)
+        .arg("--nats-url")
+        .arg(&url)
+        .arg("--default-model")
+        .arg(model);
+    let workers = Service::new("workers", sibling("shoal-worker")?)
+        .arg("fleet")
+        .arg("--workers")
+        .arg(options.workers)
+        .arg("--model")
+        .arg(model)
+        .arg("--models-dir")
+        .arg(data.join("models").display())
+        .arg("--nats-url")
+        .arg(&url);
+    // Stopped in the reverse order: the gateway first, while workers still answer.
+    services.start(workers)?;
+    services.start(gateway)?;
+
+    let ready = async {
+        while fleet.ready(Some(model)) < options.workers || tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = ready => Ok(url),
+        error = services.broken() => Err(error),
+        () = tokio::time::sleep(PATIENCE) => bail!("not ready after {PATIENCE:?}; logs: {}", services.logs().display()),
+    }
+}
+
+/// A port that is taken is the most common complaint: it comes before anything is started.
+fn check_port(address: SocketAddr) -> anyhow::Result<()> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("port {} is in use: choose another with --port", address.port())
+        }
+        Err(error) => bail!("cannot listen on {address}: {error}"),
+    }
+}
+
+fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir.join("logs"))
+        .with_context(|| format!("the data folder {} cannot be used", dir.display()))?;
+    let data = dir.canonicalize()?;
+    let probe = data.join(".writable");
+    std::fs::write(&probe, b"shoal")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| format!("the data folder {} cannot be written", data.display()))?;
+    Ok(data)
+}
+
+/// Two fleets on one folder would share a queue's files: the second is refused.
+fn lock(data: &Path) -> anyhow::Result<std::fs::File> {
+    let path = data.join("lock");
+    let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(_) => bail!("another `shoal up` uses {}: choose another folder with --data-dir", data.display()),
+    }
+}
+
+/// A binary of this release, beside this one.
+fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if !path.exists() {
+        bail!("{} is missing: build everything with `cargo build --release --workspace --bins`", path.display());
+    }
+    Ok(path)
+}

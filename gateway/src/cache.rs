@@ -1,0 +1,107 @@
+//! The memory tier: predictions by key, bounded by bytes, in front of the shared bucket.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use moka::sync::Cache;
+use shoal_shared::digest::{CacheKey, ImageMd5};
+use shoal_shared::failure::Failure;
+use shoal_shared::prediction::Prediction;
+
+use crate::config::CacheConfig;
+
+/// A prediction as kept in memory.
+#[derive(Debug)]
+pub struct Entry {
+    /// The full ranked prediction: any `top_k` is answered from it.
+    pub prediction: Prediction,
+    /// MD5 of the image, computed once.
+    pub md5: ImageMd5,
+    /// When it came into memory.
+    pub since: Instant,
+}
+
+/// Moka's own bookkeeping for an entry, roughly.
+const ENTRY_OVERHEAD: usize = 200;
+
+impl Entry {
+    fn weight(&self) -> u32 {
+        let labels: usize = self.prediction.top.iter().map(|class| class.label.len() + 40).sum();
+        (ENTRY_OVERHEAD + labels) as u32
+    }
+}
+
+/// The memory tier. Cheap to clone.
+#[derive(Clone)]
+pub struct MemoryCache {
+    entries: Cache<CacheKey, Arc<Entry>>,
+    refusals: Cache<CacheKey, Failure>,
+    remembers_refusals: bool,
+}
+
+/// Refusals remembered at once.
+const MAX_REFUSALS: u64 = 10_000;
+
+impl MemoryCache {
+    /// Empty, within the configured bounds. Moka admits by TinyLFU: one pass of unique images does
+    /// not wash out what is asked for often.
+    pub fn new(config: &CacheConfig, evicted: impl Fn() + Send + Sync + 'static) -> Self {
+        let entries = Cache::builder()
+            .max_capacity(config.max_bytes)
+            .weigher(|_, entry: &Arc<Entry>| entry.weight())
+            .time_to_live(config.ttl)
+            .time_to_idle(config.idle)
+            .support_invalidation_closures()
+            .eviction_listener(move |_, _, cause| {
+                if cause.was_evicted() {
+                    evicted();
+                }
+            })
+            .build();
+        let refusals = Cache::builder().max_capacity(MAX_REFUSALS).time_to_live(config.negative_ttl).build();
+        Self { entries, refusals, remembers_refusals: !config.negative_ttl.is_zero() }
+    }
+
+    /// The prediction under `key`.
+    pub fn get(&self, key: &CacheKey) -> Option<Arc<Entry>> {
+        self.entries.get(key)
+    }
+
+    /// Keeps a prediction.
+    pub fn put(&self, key: CacheKey, entry: Arc<Entry>) {
+        self.entries.insert(key, entry);
+    }
+
+    /// A remembered refusal: the bytes were no image a moment ago, and still are none.
+    pub fn refusal(&self, key: &CacheKey) -> Option<Failure> {
+        if self.remembers_refusals { self.refusals.get(key) } else { None }
+    }
+
+    /// Remembers that these bytes are refused. Only the image's own fault is remembered.
+    pub fn refuse(&self, key: CacheKey, failure: &Failure) {
+        if self.remembers_refusals && failure.code.is_clients_fault() {
+            self.refusals.insert(key, failure.clone());
+        }
+    }
+
+    /// Bytes in use, by weight.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weighted_size()
+    }
+
+    /// Predictions kept.
+    pub fn len(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+        self.refusals.invalidate_all();
+    }
+}

@@ -1,0 +1,140 @@
+//! A gateway's configuration: table `[gateway]`, environment `SHOAL_GATEWAY_*`, flags.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shoal_nats::BusConfig;
+use shoal_shared::config::ConfigError;
+use shoal_shared::names::ModelName;
+use shoal_shared::sniff::ImageLimits;
+
+/// Everything an operator may choose about a gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// The bus.
+    pub nats: BusConfig,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Model used when a request names none; default: the only one, or the first by name.
+    pub default_model: Option<ModelName>,
+    /// Bounds on images.
+    pub limits: ImageLimits,
+    /// Images longer than this travel as objects; see `docs/large-uploads.md`.
+    pub inline_bytes: usize,
+    /// How long a request may take when it does not say.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Longest time a request may ask for.
+    #[serde(with = "humantime_serde")]
+    pub max_timeout: Duration,
+    /// Predictions awaited at once; more are refused.
+    pub max_in_flight: usize,
+    /// Bytes of uploads held at once; more are refused.
+    pub max_in_flight_bytes: usize,
+    /// How long a client may take to send its request.
+    #[serde(with = "humantime_serde")]
+    pub receive_timeout: Duration,
+    /// Threads of the runtime; 0: all cores.
+    pub threads: usize,
+    /// The memory tier of the cache.
+    pub cache: CacheConfig,
+    /// How long to look for NATS and the streams at start.
+    #[serde(with = "humantime_serde")]
+    pub startup_patience: Duration,
+    /// How long a drain may take.
+    #[serde(with = "humantime_serde")]
+    pub drain_grace: Duration,
+}
+
+/// The memory tier of the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// Most bytes of predictions kept.
+    pub max_bytes: u64,
+    /// How long a prediction is kept.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+    /// How long a prediction is kept that nobody asks for.
+    #[serde(with = "humantime_serde")]
+    pub idle: Duration,
+    /// How long "not an image" is remembered; 0 turns it off.
+    #[serde(with = "humantime_serde")]
+    pub negative_ttl: Duration,
+    /// How long a request may wait for the shared tier before it goes to the queue.
+    #[serde(with = "humantime_serde")]
+    pub shared_budget: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            nats: BusConfig::default(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            default_model: None,
+            limits: ImageLimits::default(),
+            inline_bytes: 1 << 20,
+            timeout: Duration::from_secs(30),
+            max_timeout: Duration::from_secs(300),
+            max_in_flight: 4096,
+            max_in_flight_bytes: 512 << 20,
+            receive_timeout: Duration::from_secs(30),
+            threads: 0,
+            cache: CacheConfig::default(),
+            startup_patience: Duration::from_secs(15),
+            drain_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            ttl: Duration::from_secs(24 * 3600),
+            idle: Duration::from_secs(6 * 3600),
+            negative_ttl: Duration::from_secs(10),
+            shared_budget: Duration::from_millis(20),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Holds the values against each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.inline_bytes == 0 || self.inline_bytes > shoal_nats::topology::MAX_MESSAGE as usize {
+            let most = shoal_nats::topology::MAX_MESSAGE;
+            return Err(ConfigError::invalid("gateway.inline_bytes", self.inline_bytes, &format!("1 to {most}")));
+        }
+        if self.timeout > self.max_timeout || self.timeout.is_zero() {
+            let shown = format!("{:?}", self.timeout);
+            return Err(ConfigError::invalid("gateway.timeout", shown, "more than 0 and at most gateway.max_timeout"));
+        }
+        if self.max_in_flight_bytes < self.limits.max_bytes {
+            return Err(ConfigError::invalid(
+                "gateway.max_in_flight_bytes",
+                self.max_in_flight_bytes,
+                "at least gateway.limits.max_bytes, so that the largest image fits",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_consistent() {
+        GatewayConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_contradiction_is_named() {
+        let config = GatewayConfig { max_in_flight_bytes: 1, ..GatewayConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("gateway.max_in_flight_bytes"));
+    }
+}

@@ -1,0 +1,73 @@
+//! The HTTP front door: routes, and the server that carries them.
+//!
+//! | route | module |
+//! | --- | --- |
+//! | `POST /predict` | [`predict`] |
+//! | `GET /predictions/{sha256}` | [`predict`] |
+//! | `GET /models` | [`info`] |
+//! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
+//! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
+
+mod caching;
+mod error;
+mod info;
+mod page;
+mod predict;
+mod server;
+mod upload;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Instant;
+
+use warp::http::{HeaderValue, Response, StatusCode, header};
+use warp::{Filter, Reply};
+
+use crate::predict::Predictor;
+pub use server::serve;
+
+/// Query parameters, at most one value a name.
+type Query = HashMap<String, String>;
+
+/// Every route.
+pub fn routes(
+    predictor: Predictor,
+    registry: prometheus::Registry,
+) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
+    let api = predict::post(predictor.clone()).or(predict::known(predictor.clone())).unify();
+    let info = info::models(predictor.clone())
+        .or(info::healthz())
+        .unify()
+        .or(info::readyz(predictor.clone()))
+        .unify()
+        .or(info::metrics(predictor, registry))
+        .unify();
+    api.boxed().or(info.boxed()).unify().or(page::routes()).unify().recover(error::no_route).unify()
+}
+
+/// Hands a dependency to a handler.
+fn with<T: Clone + Send>(value: T) -> impl Filter<Extract = (T,), Error = Infallible> + Clone {
+    warp::any().map(move || value.clone())
+}
+
+/// Counts and times a request under its route's name, never under its path.
+async fn observed<F>(predictor: &Predictor, route: &'static str, answer: F) -> warp::reply::Response
+where
+    F: Future<Output = warp::reply::Response>,
+{
+    let begun = Instant::now();
+    let response = answer.await;
+    let metrics = predictor.metrics();
+    metrics.requests.with_label_values(&[route, response.status().as_str()]).inc();
+    metrics.request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
+    response
+}
+
+/// A JSON response.
+fn json(status: StatusCode, body: &impl serde::Serialize) -> warp::reply::Response {
+    // Plain structs of numbers and strings always serialise.
+    let mut response = Response::new(serde_json::to_vec(body).unwrap_or_default().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

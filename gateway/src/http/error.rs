@@ -1,0 +1,40 @@
+//! Failures as HTTP responses: one body, one table of statuses.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use shoal_shared::answer::ErrorBody;
+use shoal_shared::failure::{Failure, FailureCode};
+use warp::Rejection;
+use warp::http::{HeaderValue, StatusCode, header};
+
+use super::json;
+
+/// The response for a failure.
+pub(super) fn response(failure: &Failure) -> warp::reply::Response {
+    let status = StatusCode::from_u16(failure.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, &ErrorBody::of(failure))
+}
+
+/// The response for a failure that passes: `Retry-After` says when.
+pub(super) fn retry_later(failure: &Failure, after: Duration) -> warp::reply::Response {
+    let mut response = response(failure);
+    let seconds = after.as_secs_f64().ceil().clamp(1.0, 600.0) as u64;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// No route matched, or none with this method.
+pub(super) async fn no_route(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
+    if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        let failure = Failure::new(FailureCode::BadRequest, "this route does not take this method");
+        return Ok(json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody::of(&failure)));
+    }
+    if rejection.find::<warp::reject::InvalidQuery>().is_some() {
+        return Ok(response(&Failure::new(FailureCode::BadRequest, "the query string is malformed")));
+    }
+    if rejection.is_not_found() {
+        return Ok(response(&Failure::new(FailureCode::NotFound, "there is no such route")));
+    }
+    Ok(response(&Failure::new(FailureCode::BadRequest, "the request is malformed")))
+}

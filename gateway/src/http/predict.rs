@@ -1,0 +1,171 @@
+//! `POST /predict`: an image in, the answer as JSON out. `GET /predictions/{sha256}`: the answer
+//! for an image that need not be sent again.
+
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use futures_util::Stream;
+use shoal_shared::answer::{Success, TimingMs};
+use shoal_shared::digest::ImageSha256;
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::prediction::MAX_TOP_K;
+use warp::Filter;
+use warp::http::{HeaderMap, StatusCode, header};
+
+use super::upload::{Bounds, Upload, receive};
+use super::{Query, caching, error, json, observed, with};
+use crate::predict::{Answered, Ask, Predictor};
+
+/// `POST /predict`.
+pub(super) fn post(
+    predictor: Predictor,
+) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    warp::path!("predict")
+        .and(warp::post())
+        .and(warp::query::<Query>())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and(with(predictor))
+        .then(|query: Query, headers: HeaderMap, body, predictor: Predictor| async move {
+            observed(&predictor, "/predict", handle(&query, &headers, body, &predictor)).await
+        })
+}
+
+/// `GET /predictions/{sha256}`.
+pub(super) fn known(
+    predictor: Predictor,
+) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    warp::path!("predictions" / String)
+        .and(warp::get())
+        .and(warp::query::<Query>())
+        .and(warp::header::headers_cloned())
+        .and(with(predictor))
+        .then(|sha256: String, query: Query, headers: HeaderMap, predictor: Predictor| async move {
+            observed(&predictor, "/predictions", look_up(&sha256, &query, &headers, &predictor)).await
+        })
+}
+
+/// What the query string asks for.
+struct Options {
+    model: Option<ModelName>,
+    top_k: Option<usize>,
+    timeout: Option<Duration>,
+}
+
+impl Options {
+    fn read(query: &Query) -> Result<Self, Failure> {
+        let bad = |message: String| Failure::new(FailureCode::BadRequest, message);
+        let number = |name: &str, most: u64| match query.get(name) {
+            None => Ok(None),
+            Some(text) => match text.parse::<u64>() {
+                Ok(value) if (1..=most).contains(&value) => Ok(Some(value)),
+                _ => Err(bad(format!("`{name}` is {text:?}: it must be a number from 1 to {most}"))),
+            },
+        };
+        let model = query.get("model").map(|name| name.parse()).transpose();
+        Ok(Self {
+            model: model.map_err(|error| bad(format!("`model`: {error}")))?,
+            top_k: number("top_k", MAX_TOP_K as u64)?.map(|value| value as usize),
+            timeout: number("timeout_ms", 600_000)?.map(Duration::from_millis),
+        })
+    }
+}
+
+async fn handle<S, B>(query: &Query, headers: &HeaderMap, body: S, predictor: &Predictor) -> warp::reply::Response
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
+    B: Buf,
+{
+    let begun = Instant::now();
+    let options = match Options::read(query) {
+        Ok(options) => options,
+        Err(failure) => return error::response(&failure),
+    };
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let length = text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok());
+    let config = predictor.config();
+    let bounds = Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout };
+    let upload = match receive(text(header::CONTENT_TYPE), length, body, bounds).await {
+        Ok(upload) => upload,
+        Err(failure) => return error::response(&failure),
+    };
+    predictor.metrics().stage("receive", upload.receive);
+    let Upload { image, sha256, receive } = upload;
+    let ask = Ask {
+        model: options.model,
+        image,
+        sha256,
+        lane: Lane::Interactive,
+        timeout: options.timeout,
+        caching: caching::wishes(headers),
+        traceparent: headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
+    };
+    match predictor.predict(ask).await {
+        Ok(answered) => {
+            let timing = TimingMs { receive: ms(receive), total: ms(begun.elapsed()), ..timing(&answered) };
+            success(headers, &answered, options.top_k, timing)
+        }
+        Err(failure) if failure.code == FailureCode::Overloaded => {
+            error::retry_later(&failure, predictor.retry_after().await)
+        }
+        Err(failure) => error::response(&failure),
+    }
+}
+
+async fn look_up(sha256: &str, query: &Query, headers: &HeaderMap, predictor: &Predictor) -> warp::reply::Response {
+    let begun = Instant::now();
+    let found = async {
+        let options = Options::read(query)?;
+        let Some(image) = ImageSha256::parse(sha256) else {
+            let message = "the SHA-256 must be 64 hexadecimal digits";
+            return Err(Failure::new(FailureCode::BadRequest, message));
+        };
+        let found = predictor.known(options.model.as_ref(), image).await?;
+        let missing = || Failure::new(FailureCode::NotFound, "no prediction for this image is cached");
+        Ok((found.ok_or_else(missing)?, options.top_k))
+    };
+    match found.await {
+        Ok((answered, top_k)) => {
+            let timing = TimingMs { total: ms(begun.elapsed()), ..timing(&answered) };
+            success(headers, &answered, top_k, timing)
+        }
+        Err(failure) => error::response(&failure),
+    }
+}
+
+fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> warp::reply::Response {
+    let tag = caching::entity_tag(answered);
+    let mut response = if caching::is_known(headers, &tag) {
+        let mut response = warp::reply::Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        json(StatusCode::OK, &body(answered, top_k, timing))
+    };
+    caching::describe(&mut response, answered, &tag);
+    response
+}
+
+fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
+    let entry = &answered.entry;
+    let extension = answered.format.map_or("jpeg", |format| format.extension());
+    Success {
+        image_file_name: Some(format!("{}.{extension}", entry.md5)),
+        image_sha256: Some(answered.key.image.to_string()),
+        cache: Some(answered.source.as_str().to_owned()),
+        worker: answered.served.as_ref().map(|served| served.worker.clone()),
+        batch: answered.served.as_ref().map(|served| served.batch),
+        timing_ms: timing,
+        ..Success::of(&entry.prediction, top_k)
+    }
+}
+
+fn timing(answered: &Answered) -> TimingMs {
+    let worker = answered.served.as_ref().map(|served| TimingMs::of_worker(&served.timings)).unwrap_or_default();
+    TimingMs { cache: ms(answered.cache), publish: answered.publish.and_then(ms), ..worker }
+}
+
+fn ms(duration: Duration) -> Option<f64> {
+    Some((duration.as_secs_f64() * 1e6).round() / 1e3)
+}

@@ -1,0 +1,195 @@
+//! Reading an upload: raw body or multipart, hashed while it arrives, bounded in bytes and time.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use multer::{Constraints, Multipart, SizeLimit};
+use shoal_shared::digest::{Hasher, ImageSha256};
+use shoal_shared::failure::{Failure, FailureCode};
+
+/// Form fields beside the file are few and short; they are skipped.
+const MAX_OTHER_FIELD: u64 = 64 * 1024;
+/// Parts that are looked at before the form counts as nonsense.
+const MAX_PARTS: usize = 32;
+/// Boundaries, part headers and small fields around the image.
+const MULTIPART_OVERHEAD: usize = 256 * 1024;
+
+/// A complete upload.
+pub(super) struct Upload {
+    pub(super) image: Bytes,
+    pub(super) sha256: ImageSha256,
+    pub(super) receive: Duration,
+}
+
+/// What bounds an upload.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) max_bytes: usize,
+    pub(super) timeout: Duration,
+}
+
+/// Reads the whole upload, or says what is wrong with it.
+pub(super) async fn receive<S, B>(
+    content_type: Option<&str>,
+    content_length: Option<u64>,
+    body: S,
+    bounds: Bounds,
+) -> Result<Upload, Failure>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
+    B: Buf,
+{
+    let begun = Instant::now();
+    let boundary = content_type.and_then(|kind| multer::parse_boundary(kind).ok());
+    let is_form = content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/"));
+    let allowed = bounds.max_bytes + if is_form { MULTIPART_OVERHEAD } else { 0 };
+    if let Some(length) = content_length.filter(|&length| length > allowed as u64) {
+        return Err(too_large(length, bounds.max_bytes));
+    }
+    let chunks = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
+    let reading = async {
+        match (is_form, boundary) {
+            (true, Some(boundary)) => read_form(chunks, boundary, bounds.max_bytes).await,
+            (true, None) => Err(bad_request("the multipart content type has no boundary")),
+            (false, _) => read_raw(chunks, bounds.max_bytes).await,
+        }
+    };
+    let (image, sha256) = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
+        let message = format!("the upload was not complete after {:?}", bounds.timeout);
+        Failure::new(FailureCode::BadRequest, message)
+    })??;
+    Ok(Upload { image, sha256, receive: begun.elapsed() })
+}
+
+async fn read_raw<S, E>(mut chunks: S, max_bytes: usize) -> Result<(Bytes, ImageSha256), Failure>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    let mut collected = Collected::new(max_bytes);
+    while let Some(chunk) = chunks.next().await {
+        collected.push(chunk.map_err(|_| bad_request("the connection broke off during the upload"))?)?;
+    }
+    Ok(collected.finish())
+}
+
+async fn read_form<S, E>(chunks: S, boundary: String, max_bytes: usize) -> Result<(Bytes, ImageSha256), Failure>
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+{
+    let limits = SizeLimit::new()
+        .whole_stream((max_bytes + MULTIPART_OVERHEAD) as u64)
+        .per_field(MAX_OTHER_FIELD)
+        .for_field("file", max_bytes as u64 + 1);
+    let mut form = Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(limits));
+    for _ in 0..MAX_PARTS {
+        let Some(mut field) = form.next_field().await.map_err(|error| bad_form(&error, max_bytes))? else {
+            return Err(bad_request("the form has no field `file`"));
+        };
+        if field.name() != Some("file") {
+            continue;
+        }
+        let mut collected = Collected::new(max_bytes);
+        while let Some(chunk) = field.chunk().await.map_err(|error| bad_form(&error, max_bytes))? {
+            collected.push(chunk)?;
+        }
+        return Ok(collected.finish());
+    }
+    Err(bad_request("the form has too many parts and no field `file` among the first"))
+}
+
+fn bad_form(error: &multer::Error, max_bytes: usize) -> Failure {
+    match error {
+        multer::Error::FieldSizeExceeded { limit, .. } | multer::Error::StreamSizeExceeded { limit } => {
+            too_large(*limit, max_bytes)
+        }
+        error => bad_request(&format!("the multipart form is malformed: {error}")),
+    }
+}
+
+/// Chunks of an upload and their digest so far.
+struct Collected {
+    chunks: Vec<Bytes>,
+    length: usize,
+    hasher: Hasher,
+    max_bytes: usize,
+}
+
+impl Collected {
+    fn new(max_bytes: usize) -> Self {
+        Self { chunks: Vec::new(), length: 0, hasher: Hasher::default(), max_bytes }
+    }
+
+    fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
+        self.length += chunk.len();
+        if self.length > self.max_bytes {
+            return Err(too_large(self.length as u64, self.max_bytes));
+        }
+        self.hasher.update(&chunk);
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    fn finish(mut self) -> (Bytes, ImageSha256) {
+        let image = match self.chunks.len() {
+            1 => self.chunks.swap_remove(0),
+            _ => {
+                let mut whole = BytesMut::with_capacity(self.length);
+                self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+                whole.freeze()
+            }
+        };
+        (image, self.hasher.finish())
+    }
+}
+
+fn too_large(length: u64, max_bytes: usize) -> Failure {
+    Failure::new(FailureCode::TooLarge, format!("the upload has at least {length} bytes, the limit is {max_bytes}"))
+}
+
+fn bad_request(message: &str) -> Failure {
+    Failure::new(FailureCode::BadRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn form(name: &str, content: &[u8]) -> Bytes {
+        let mut body =
+            format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"a.jpg\"\r\n\r\n").into_bytes();
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n--B--\r\n");
+        body.into()
+    }
+
+    async fn read(body: Bytes, max: usize) -> Result<(Bytes, ImageSha256), Failure> {
+        let pieces: Vec<Result<Bytes, Infallible>> = body.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+        read_form(futures_util::stream::iter(pieces), "B".into(), max).await
+    }
+
+    #[tokio::test]
+    async fn the_file_field_is_read_and_hashed() {
+        let (image, sha256) = read(form("file", b"picture"), 100).await.unwrap();
+        assert_eq!((image.as_ref(), sha256), (b"picture".as_slice(), ImageSha256::of(b"picture")));
+    }
+
+    #[tokio::test]
+    async fn a_wrong_field_a_large_field_and_a_cut_form_are_told_apart() {
+        let code = |result: Result<_, Failure>| result.unwrap_err().code;
+        assert_eq!(code(read(form("image", b"picture"), 100).await), FailureCode::BadRequest);
+        assert_eq!(code(read(form("file", &[1; 101]), 100).await), FailureCode::TooLarge);
+        let whole = form("file", b"picture");
+        assert_eq!(code(read(whole.slice(..whole.len() - 9), 100).await), FailureCode::BadRequest);
+    }
+
+    #[tokio::test]
+    async fn thousands_of_parts_end_early() {
+        let part = "--B\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n1\r\n".repeat(1000);
+        let result = read(Bytes::from(part + "--B--\r\n"), 10_000_000).await;
+        assert!(result.unwrap_err().message.contains("too many parts"));
+    }
+}

@@ -1,0 +1,24 @@
+//! The gateway: HTTP and NATS front doors, the cache in front of the queue, and the wait for the
+//! answer.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`predict`] | the use case: cache, join, publish, wait; knows no HTTP |
+//! | [`cache`] | the memory tier, in front of the shared bucket |
+//! | [`flights`] | one job for all who ask the same at the same time |
+//! | [`models`] | which models exist, and who serves them |
+//! | [`http`] | routes, bodies, errors, the page |
+//! | [`micro`] | `predict.<model>` over NATS |
+//! | [`app`] | one gateway, assembled |
+//!
+//! A gateway holds no truth: it can die at any point and another serves the next request.
+
+pub mod app;
+pub mod cache;
+pub mod config;
+pub mod flights;
+pub mod http;
+pub mod metrics;
+pub mod micro;
+pub mod models;
+pub mod predict;

@@ -1,0 +1,99 @@
+//! `shoal-gateway`: the HTTP and NATS front doors.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde::Serialize;
+use shoal_gateway::app::Gateway;
+use shoal_gateway::config::GatewayConfig;
+use shoal_shared::config;
+use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "shoal-gateway", version, about = "Takes images, answers from cache or queue")]
+struct Cli {
+    /// Configuration file; table [gateway]
+    #[arg(long, env = "SHOAL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Show the effective configuration and leave
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(clap::Args, Serialize)]
+struct Flags {
+    /// Address to listen on
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Model used when a request names none
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_model: Option<String>,
+    #[command(flatten)]
+    nats: NatsFlags,
+}
+
+#[derive(clap::Args, Serialize)]
+struct NatsFlags {
+    /// NATS server addresses, comma separated
+    #[arg(long = "nats-url", env = "SHOAL_NATS_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    follow_parent();
+    telemetry::init();
+    let config: GatewayConfig = match config::load("gateway", cli.config.as_deref(), &cli.flags) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_CONFIG, &error),
+    };
+    if cli.print_config {
+        print!("{}", config::print("gateway", &config));
+        return ExitCode::SUCCESS;
+    }
+    let threads = if config.threads == 0 { available_cores() } else { config.threads };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => fail(EXIT_SOFTWARE, &error),
+    }
+}
+
+async fn run(config: GatewayConfig) -> ExitCode {
+    // Before anything else, so that a taken port is the first and only complaint.
+    let listener = match TcpListener::bind(config.listen).await {
+        Ok(listener) => listener,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
+    };
+    let shutdown = Shutdown::new();
+    let gateway = match Gateway::build(config, &shutdown).await {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
+    };
+    let ordered = shutdown.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        ordered.order();
+    });
+    match gateway.run(listener, shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_SOFTWARE, &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("shoal-gateway: {error:#}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,66 @@
+//! The NATS front door: `predict.<model>` takes an image and answers as HTTP does.
+
+use shoal_nats::service::{PredictRequest, PredictService};
+use shoal_shared::answer::{ErrorBody, Success};
+use shoal_shared::digest::ImageSha256;
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::Lane;
+use shoal_shared::process::shutdown::Shutdown;
+
+use crate::predict::{Ask, Caching, Predictor};
+
+/// Serves until shutdown is ordered.
+pub async fn run(mut service: PredictService, predictor: Predictor, shutdown: Shutdown) {
+    loop {
+        let request = tokio::select! {
+            request = service.next() => request,
+            () = shutdown.ordered() => return,
+        };
+        let Some(request) = request else { return };
+        let predictor = predictor.clone();
+        shutdown.spawn(async move { answer(request, &predictor).await });
+    }
+}
+
+async fn answer(request: PredictRequest, predictor: &Predictor) {
+    let result = predict(&request, predictor).await;
+    let status = result.as_ref().map_or_else(|failure| failure.code.http_status(), |_| 200);
+    let label = status.to_string();
+    predictor.metrics().requests.with_label_values(&["nats:predict", &label]).inc();
+    match result {
+        Ok(success) => request.respond(status, "", to_json(&success)).await,
+        Err(failure) => request.respond(status, &failure.message, to_json(&ErrorBody::of(&failure))).await,
+    }
+}
+
+async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Success, Failure> {
+    let model = match &request.model {
+        Ok(model) => model.clone(),
+        Err(error) => return Err(Failure::new(FailureCode::BadRequest, error.to_string())),
+    };
+    let ask = Ask {
+        model: Some(model),
+        image: request.image.clone(),
+        sha256: ImageSha256::of(&request.image),
+        lane: Lane::Interactive,
+        timeout: None,
+        caching: Caching::default(),
+        traceparent: request.traceparent.clone(),
+    };
+    let answered = predictor.predict(ask).await?;
+    let success = Success::of(&answered.entry.prediction, request.top_k);
+    let success = match &answered.served {
+        Some(served) => success.served(served),
+        None => success,
+    };
+    Ok(Success {
+        image_sha256: Some(answered.key.image.to_string()),
+        cache: Some(answered.source.as_str().to_owned()),
+        ..success
+    })
+}
+
+fn to_json(body: &impl serde::Serialize) -> Vec<u8> {
+    // Plain structs of numbers and strings always serialise.
+    serde_json::to_vec(body).unwrap_or_default()
+}

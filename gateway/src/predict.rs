@@ -1,0 +1,282 @@
+//! The use case: an image comes in, a prediction goes out. Knows no HTTP.
+//!
+//! Memory, then the flight that may be under way for the same image, then the shared bucket, then
+//! the queue. A waiter exists before its job is published, and nothing polls.
+
+mod admission;
+mod flight;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use shoal_nats::Bus;
+use shoal_nats::cache::SharedCache;
+use shoal_nats::replies::Replies;
+use shoal_nats::uploads::Uploads;
+use shoal_shared::digest::{CacheKey, ImageMd5, ImageSha256};
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::prediction::Served;
+use shoal_shared::sniff::{ImageFormat, ImageLimits, sniff};
+
+pub use admission::{Admission, Admitted};
+use flight::{Landed, Mission};
+
+use crate::cache::{Entry, MemoryCache};
+use crate::config::GatewayConfig;
+use crate::flights::Flights;
+use crate::metrics::GatewayMetrics;
+use crate::models::Models;
+
+/// A request for a prediction.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The model, when named.
+    pub model: Option<ModelName>,
+    /// The encoded image.
+    pub image: Bytes,
+    /// Its SHA-256.
+    pub sha256: ImageSha256,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// What the client says about caching.
+    pub caching: Caching,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// What the client says about caching.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caching {
+    /// Do not answer from the cache.
+    pub no_cache: bool,
+    /// Do not keep the answer either.
+    pub no_store: bool,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This gateway's memory.
+    Hit,
+    /// The bucket that all share.
+    Shared,
+    /// Somebody else's job, already under way.
+    Coalesced,
+    /// A job of its own.
+    Miss,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Source; 4] = [Source::Hit, Source::Shared, Source::Coalesced, Source::Miss];
+
+    /// Word in answers and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Hit => "hit",
+            Source::Shared => "shared",
+            Source::Coalesced => "coalesced",
+            Source::Miss => "miss",
+        }
+    }
+}
+
+/// An answer.
+pub struct Answered {
+    /// The prediction, with what is kept beside it.
+    pub entry: Arc<Entry>,
+    /// Where it came from.
+    pub source: Source,
+    /// The key it is cached under.
+    pub key: CacheKey,
+    /// The image's format, when it was looked at.
+    pub format: Option<ImageFormat>,
+    /// Who computed it, when that just happened.
+    pub served: Option<Served>,
+    /// Time in the cache's tiers.
+    pub cache: Duration,
+    /// Time until the broker had the job.
+    pub publish: Option<Duration>,
+}
+
+/// The parts that answer. Cheap to clone.
+#[derive(Clone)]
+pub struct Predictor(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) config: GatewayConfig,
+    pub(crate) bus: Bus,
+    pub(crate) replies: Replies,
+    pub(crate) shared: SharedCache,
+    pub(crate) uploads: Uploads,
+    pub(crate) memory: MemoryCache,
+    pub(crate) models: Models,
+    pub(crate) metrics: Arc<GatewayMetrics>,
+    pub(crate) admission: Admission,
+    flights: Flights<Landed>,
+}
+
+/// What a predictor is made of.
+pub struct Parts {
+    /// Configuration.
+    pub config: GatewayConfig,
+    /// The bus.
+    pub bus: Bus,
+    /// The inbox.
+    pub replies: Replies,
+    /// The shared cache.
+    pub shared: SharedCache,
+    /// The large uploads.
+    pub uploads: Uploads,
+    /// The memory tier.
+    pub memory: MemoryCache,
+    /// The models.
+    pub models: Models,
+    /// The metrics.
+    pub metrics: Arc<GatewayMetrics>,
+}
+
+impl Predictor {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, bus, replies, shared, uploads, memory, models, metrics } = parts;
+        let admission = Admission::new(config.max_in_flight, config.max_in_flight_bytes, metrics.clone());
+        let flights = Flights::new();
+        Self(Arc::new(Inner { config, bus, replies, shared, uploads, memory, models, metrics, admission, flights }))
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.0.models
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &GatewayConfig {
+        &self.0.config
+    }
+
+    /// The bus.
+    pub fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &GatewayMetrics {
+        &self.0.metrics
+    }
+
+    /// The memory tier.
+    pub fn memory(&self) -> &MemoryCache {
+        &self.0.memory
+    }
+
+    /// Bounds on images.
+    pub fn limits(&self) -> &ImageLimits {
+        &self.0.config.limits
+    }
+
+    /// A prediction that is already known, without an image.
+    pub async fn known(&self, model: Option<&ModelName>, image: ImageSha256) -> Result<Option<Answered>, Failure> {
+        let model = self.0.models.resolve(model).await?;
+        let key = CacheKey { model: model.digest, image };
+        if let Some(hit) = self.from_memory(&key) {
+            return Ok(Some(hit));
+        }
+        Ok(None)
+    }
+
+    /// When a refused client may come back: the time the default model's workers need for what is
+    /// queued now, by their own measured speed.
+    pub async fn retry_after(&self) -> Duration {
+        let Ok(model) = self.0.models.resolve(None).await else { return Duration::from_secs(1) };
+        let workers = self.0.models.fleet().ready(Some(&model.name)).max(1);
+        let backlog = self.0.bus.backlog(&model.name, Lane::Interactive).await.unwrap_or_default();
+        let waiting = (backlog.pending + backlog.in_flight) as f64;
+        Duration::from_secs_f64(waiting * f64::from(model.image_ms) / 1e3 / workers as f64)
+    }
+
+    /// Answers, one way or another, within the deadline.
+    pub async fn predict(&self, ask: Ask) -> Result<Answered, Failure> {
+        let answered = self.answer(ask).await?;
+        self.0.metrics.predicted(answered.source, answered.entry.prediction.infer_us);
+        Ok(answered)
+    }
+
+    async fn answer(&self, ask: Ask) -> Result<Answered, Failure> {
+        let asked = Instant::now();
+        let model = self.0.models.resolve(ask.model.as_ref()).await?;
+        let key = CacheKey { model: model.digest.clone(), image: ask.sha256 };
+        let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
+        if by_cache && let Some(hit) = self.from_memory(&key) {
+            self.0.metrics.stage("cache_memory", asked.elapsed());
+            return Ok(hit);
+        }
+        if by_cache && let Some(failure) = self.0.memory.refusal(&key) {
+            self.0.metrics.negative_hits.inc();
+            return Err(failure);
+        }
+        let header = sniff(&ask.image, &self.0.config.limits)?;
+        let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
+        let deadline = asked + timeout;
+        let mut landed = self.fly(&ask, model.name, &key, by_cache, deadline).await?;
+        landed.format = Some(header.format);
+        Ok(landed)
+    }
+
+    fn from_memory(&self, key: &CacheKey) -> Option<Answered> {
+        let entry = self.0.memory.get(key)?;
+        let (source, key) = (Source::Hit, key.clone());
+        Some(Answered { entry, source, key, format: None, served: None, cache: Duration::ZERO, publish: None })
+    }
+
+    /// Joins the flight for this image or starts one, and waits for it until the deadline.
+    async fn fly(
+        &self,
+        ask: &Ask,
+        model: ModelName,
+        key: &CacheKey,
+        by_cache: bool,
+        deadline: Instant,
+    ) -> Result<Answered, Failure> {
+        loop {
+            let mission = || {
+                let (ask, key) = (ask.clone(), key.clone());
+                Mission { ask, model: model.clone(), key, by_cache, deadline }.run(self.0.clone())
+            };
+            let (flight, started) =
+                if by_cache { self.0.flights.join(key, mission) } else { (self.0.flights.alone(mission()), true) };
+            let landed = tokio::time::timeout_at(deadline.into(), flight.landed());
+            let landed = landed.await.map_err(|_| too_late(deadline))?;
+            let landed = landed.ok_or_else(|| Failure::new(FailureCode::Internal, "the request's task ended early"))?;
+            match landed {
+                // The flight kept the deadline of whoever started it; ours may be later.
+                Landed::Failed(failure) if failure.code == FailureCode::DeadlineExceeded && !started => {
+                    if Instant::now() < deadline {
+                        continue;
+                    }
+                    return Err(failure);
+                }
+                Landed::Failed(failure) => return Err(failure),
+                Landed::Answered { entry, source, served, cache, publish } => {
+                    let source = if started { source } else { Source::Coalesced };
+                    let key = key.clone();
+                    return Ok(Answered { entry, source, key, format: None, served, cache, publish });
+                }
+            }
+        }
+    }
+}
+
+fn too_late(deadline: Instant) -> Failure {
+    let over = deadline.elapsed();
+    Failure::new(FailureCode::DeadlineExceeded, format!("no answer by the deadline ({over:?} ago)"))
+}
+
+/// MD5 in the place where it is known to be needed.
+pub(crate) fn entry_of(prediction: shoal_shared::prediction::Prediction, image: &[u8]) -> Arc<Entry> {
+    Arc::new(Entry { prediction, md5: ImageMd5::of(image), since: Instant::now() })
+}

@@ -1,0 +1,214 @@
+//! One flight: the shared bucket, then the queue, then the answer on the inbox.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use shoal_nats::Bus;
+use shoal_nats::publish::{Image, NewJob, Refused};
+use shoal_shared::digest::CacheKey;
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::headers::{ACCEPT_BINCODE, Deadline};
+use shoal_shared::names::{JobId, ModelName};
+use shoal_shared::prediction::{Outcome, Prediction, Served};
+
+use super::{Ask, Inner, Source, entry_of};
+use crate::cache::Entry;
+
+/// How a flight ended.
+#[derive(Clone)]
+pub(crate) enum Landed {
+    /// With a prediction.
+    Answered { entry: Arc<Entry>, source: Source, served: Option<Served>, cache: Duration, publish: Option<Duration> },
+    /// Without.
+    Failed(Failure),
+}
+
+/// What a flight is to find out.
+pub(crate) struct Mission {
+    pub(crate) ask: Ask,
+    pub(crate) model: ModelName,
+    pub(crate) key: CacheKey,
+    pub(crate) by_cache: bool,
+    pub(crate) deadline: Instant,
+}
+
+impl Mission {
+    /// Runs to the end; dropped midway, it removes its job.
+    pub(crate) async fn run(self, inner: Arc<Inner>) -> Landed {
+        match self.fly(&inner).await {
+            Ok(landed) => landed,
+            Err(failure) => {
+                inner.memory.refuse(self.key, &failure);
+                Landed::Failed(failure)
+            }
+        }
+    }
+
+    async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Failure> {
+        let begun = Instant::now();
+        if self.by_cache
+            && let Some(prediction) = self.look_up(inner).await
+        {
+            let entry = self.keep(inner, prediction);
+            let cache = begun.elapsed();
+            return Ok(Landed::Answered { entry, source: Source::Shared, served: None, cache, publish: None });
+        }
+        let cache = begun.elapsed();
+        inner.metrics.stage("cache_shared", cache);
+        let (outcome, publish) = self.ask_workers(inner).await?;
+        let prediction = outcome.result?;
+        let entry = self.keep(inner, prediction);
+        let served = Some(outcome.served);
+        Ok(Landed::Answered { entry, source: Source::Miss, served, cache, publish: Some(publish) })
+    }
+
+    /// A slow bucket must not make a request slower than computing.
+    async fn look_up(&self, inner: &Inner) -> Option<Prediction> {
+        if !inner.bus.is_up() {
+            return None;
+        }
+        let found = inner.shared.get(&self.key);
+        tokio::time::timeout(inner.config.cache.shared_budget, found).await.ok()?.ok()?
+    }
+
+    fn keep(&self, inner: &Inner, prediction: Prediction) -> Arc<Entry> {
+        let entry = entry_of(prediction, &self.ask.image);
+        // A worker with another version of the model may have answered: its key is its own.
+        if !self.ask.caching.no_store && entry.prediction.digest == self.key.model {
+            inner.memory.put(self.key.clone(), entry.clone());
+        }
+        entry
+    }
+
+    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Duration), Failure> {
+        if !inner.bus.is_up() {
+            return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable"));
+        }
+        if inner.models.fleet().ready(Some(&self.model)) == 0 {
+            let message = format!("no worker serves model `{}` at the moment", self.model);
+            return Err(Failure::new(FailureCode::NoCapacity, message));
+        }
+        let _admitted = inner.admission.admit(self.ask.image.len())?;
+        let id = JobId::mint();
+        let mut connections = inner.bus.connections();
+        connections.mark_unchanged();
+        let mut waiter = inner.replies.expect(id.clone());
+        let begun = Instant::now();
+        let mut cleanup =
+            Cleanup { bus: inner.bus.clone(), sequence: None, object: None, uploads: inner.uploads.clone() };
+        let image = self.place_image(inner, &id, &mut cleanup).await?;
+        let published = inner.bus.publish_job(self.job(inner, id, image));
+        let published = tokio::time::timeout_at(self.deadline.into(), published)
+            .await
+            .map_err(|_| expired("the queue did not take the job"))?;
+        cleanup.sequence = Some(published.map_err(refused)?.sequence);
+        let publish = begun.elapsed();
+        inner.metrics.stage("publish", publish);
+        loop {
+            tokio::select! {
+                outcome = waiter.answer() => {
+                    cleanup.disarm();
+                    inner.metrics.stage("answer", begun.elapsed());
+                    return Ok((outcome, publish));
+                }
+                () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered")),
+                // An answer sent while the connection was down is lost; the prediction is not.
+                changed = connections.changed() => {
+                    if changed.is_err() {
+                        return Err(Failure::new(FailureCode::NoCapacity, "the connection to NATS was closed"));
+                    }
+                    if inner.bus.is_up() && let Some(prediction) = self.look_up(inner).await {
+                        cleanup.disarm();
+                        return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn place_image(&self, inner: &Inner, id: &JobId, cleanup: &mut Cleanup) -> Result<Image, Failure> {
+        if self.ask.image.len() <= inner.config.inline_bytes {
+            return Ok(Image::Inline(self.ask.image.clone()));
+        }
+        let name = id.to_string();
+        cleanup.object = Some(name.clone());
+        let stored = inner.uploads.put(&name, &self.ask.image);
+        let stored = tokio::time::timeout_at(self.deadline.into(), stored)
+            .await
+            .map_err(|_| expired("the upload could not be stored"))?;
+        stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
+        Ok(Image::Object(name))
+    }
+
+    fn job(&self, inner: &Inner, id: JobId, image: Image) -> NewJob {
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        NewJob {
+            reply: Some(inner.replies.subject(&id)),
+            id,
+            model: self.model.clone(),
+            lane: self.ask.lane,
+            image,
+            digest: self.ask.sha256,
+            deadline: Some(Deadline::after(SystemTime::now(), remaining)),
+            accept: ACCEPT_BINCODE,
+            top_k: None,
+            no_store: self.ask.caching.no_store,
+            traceparent: self.ask.traceparent.clone(),
+        }
+    }
+}
+
+fn found_after_reconnect(job: JobId, prediction: Prediction) -> Outcome {
+    let served = Served { worker: String::new(), batch: 0, attempt: 1, timings: Default::default() };
+    Outcome { job, result: Ok(prediction), served }
+}
+
+fn expired(what: &str) -> Failure {
+    Failure::new(FailureCode::DeadlineExceeded, format!("{what} before the deadline"))
+}
+
+fn refused(refused: Refused) -> Failure {
+    let code = match &refused {
+        Refused::Full(_) => FailureCode::Overloaded,
+        Refused::TooLarge(_) => FailureCode::TooLarge,
+        Refused::UnknownModel => FailureCode::UnknownModel,
+        Refused::Unavailable(_) => FailureCode::NoCapacity,
+    };
+    Failure::new(code, refused.to_string())
+}
+
+/// What must go when nobody waits any more: the job, so that it burns no CPU, and its upload.
+struct Cleanup {
+    bus: Bus,
+    sequence: Option<u64>,
+    object: Option<String>,
+    uploads: shoal_nats::uploads::Uploads,
+}
+
+impl Cleanup {
+    /// The job has ended; its worker removes the upload.
+    fn disarm(&mut self) {
+        self.sequence = None;
+        self.object = None;
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let (sequence, object) = (self.sequence.take(), self.object.take());
+        if sequence.is_none() && object.is_none() {
+            return;
+        }
+        let (bus, uploads) = (self.bus.clone(), self.uploads.clone());
+        // Without a runtime the process is ending: the broker's time to live cleans up instead.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Some(sequence) = sequence {
+                bus.remove_job(sequence).await;
+            }
+            if let Some(object) = object {
+                uploads.remove(&object).await;
+            }
+        });
+    }
+}

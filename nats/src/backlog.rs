@@ -1,0 +1,51 @@
+//! What waits in the queue, read through the JetStream API, which the consumer's leader answers:
+//! monitoring endpoints of followers report stale numbers.
+
+use shoal_shared::names::{Lane, ModelName};
+
+use crate::connect::{Bus, BusError};
+use crate::subjects;
+use crate::topology::JOBS;
+
+/// The state of one lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Stored and not delivered.
+    pub pending: u64,
+    /// Delivered and not settled.
+    pub in_flight: u64,
+    /// Of those in flight, delivered more than once.
+    pub redelivered: u64,
+    /// Pulls waiting for jobs: idle capacity.
+    pub waiting_pulls: u64,
+}
+
+impl Bus {
+    /// The backlog of one model's lane.
+    pub async fn backlog(&self, model: &ModelName, lane: Lane) -> Result<Backlog, BusError> {
+        let name = subjects::consumer(model, lane);
+        let failed = |error: String| BusError::request(format!("reading consumer {name}"), error);
+        let stream = self.js.get_stream_no_info(JOBS).await.map_err(|error| failed(error.to_string()))?;
+        let info = stream.consumer_info(&name).await.map_err(|error| failed(error.to_string()))?;
+        Ok(Backlog {
+            pending: info.num_pending,
+            in_flight: info.num_ack_pending as u64,
+            redelivered: info.num_redelivered as u64,
+            waiting_pulls: info.num_waiting as u64,
+        })
+    }
+
+    /// Whether the jobs stream answers: the broker can accept jobs.
+    pub async fn accepts_jobs(&self) -> bool {
+        let asked = self.js.get_stream(JOBS);
+        matches!(tokio::time::timeout(std::time::Duration::from_secs(1), asked).await, Ok(Ok(_)))
+    }
+
+    /// Models whose jobs the stream takes.
+    pub async fn provisioned_models(&self) -> Result<Vec<ModelName>, BusError> {
+        let stream =
+            self.js.get_stream(JOBS).await.map_err(|error| BusError::request(format!("stream {JOBS}"), error))?;
+        let subjects = &stream.cached_info().config.subjects;
+        Ok(subjects.iter().filter_map(|s| s.strip_prefix("jobs.")?.strip_suffix(".*")?.parse().ok()).collect())
+    }
+}

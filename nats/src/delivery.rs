@@ -1,0 +1,174 @@
+//! One job in one worker's hands, from the pull to exactly one settlement.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::message::Acker;
+use bytes::Bytes;
+use shoal_shared::digest::ImageSha256;
+use shoal_shared::headers::{self, Deadline};
+use shoal_shared::names::{JobId, Lane, ModelName};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::connect::Bus;
+use crate::subjects;
+
+/// A job as delivered: its payload, what its headers say, and the right to settle it.
+///
+/// Holds one of the worker's slots until dropped. Dropped unsettled, the job is delivered again
+/// after `ack_wait`.
+#[must_use = "an unsettled delivery comes back after ack_wait"]
+pub struct Delivery {
+    /// Identity: the header's, or the sequence in the stream.
+    pub id: JobId,
+    /// The model asked.
+    pub model: ModelName,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// Payload of the message: the encoded image, unless `object` is set.
+    pub payload: Bytes,
+    /// Name of the object that holds the image instead.
+    pub object: Option<String>,
+    /// What the publisher asked for.
+    pub wishes: Wishes,
+    /// Sequence in the stream.
+    pub sequence: u64,
+    /// Deliveries so far, 1 being the first.
+    pub attempt: u64,
+    /// When the broker took the job.
+    pub published: SystemTime,
+    /// When it arrived here.
+    pub received: Instant,
+    pub(crate) headers: HeaderMap,
+    acker: Arc<Acker>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What a job's headers ask for; every field has a default, malformed values count as absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Where the answer goes; checked against the allowed prefixes.
+    pub reply: Option<String>,
+    /// Answer in bincode instead of JSON.
+    pub bincode: bool,
+    /// When the answer stops being useful.
+    pub deadline: Option<Deadline>,
+    /// SHA-256 the payload must have.
+    pub digest: Option<ImageSha256>,
+    /// Classes in a JSON answer.
+    pub top_k: Option<usize>,
+    /// Neither read nor write the cache.
+    pub no_store: bool,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+impl Wishes {
+    fn read(map: &HeaderMap) -> Self {
+        let text = |name: &str| map.get(name).map(|value| value.as_str());
+        Self {
+            reply: text(headers::REPLY).filter(|subject| subjects::may_reply_to(subject)).map(str::to_owned),
+            bincode: text(headers::ACCEPT) == Some(headers::ACCEPT_BINCODE),
+            deadline: text(headers::DEADLINE).and_then(Deadline::parse),
+            digest: text(headers::DIGEST).and_then(ImageSha256::parse),
+            top_k: text(headers::TOP_K).and_then(|value| value.parse().ok()),
+            no_store: text(headers::CACHE) == Some(headers::CACHE_NO_STORE),
+            traceparent: text(headers::TRACEPARENT).map(str::to_owned),
+        }
+    }
+}
+
+impl Delivery {
+    /// Reads a message of the jobs stream. `None` for what is no job delivery.
+    pub(crate) fn read(bus: &Bus, message: async_nats::Message, slot: OwnedSemaphorePermit) -> Option<Self> {
+        let message = async_nats::jetstream::Message { message, context: bus.js.clone() };
+        let (sequence, attempt, published) = {
+            let info = message.info().ok()?;
+            (info.stream_sequence, info.delivered.max(1) as u64, SystemTime::from(info.published))
+        };
+        let (message, acker) = message.split();
+        let (model, lane) = subjects::parse_job(&message.subject)?;
+        let headers = message.headers.unwrap_or_default();
+        let id = headers.get(headers::JOB).and_then(|id| id.as_str().parse().ok());
+        Some(Self {
+            id: id.unwrap_or_else(|| JobId::from_sequence(sequence)),
+            model,
+            lane,
+            payload: message.payload,
+            object: headers.get(headers::OBJECT).map(|name| name.as_str().to_owned()),
+            wishes: Wishes::read(&headers),
+            sequence,
+            attempt,
+            published,
+            received: Instant::now(),
+            headers,
+            acker: Arc::new(acker),
+            _slot: slot,
+        })
+    }
+
+    /// What the puller keeps to tell the broker that this job is still in good hands.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { acker: Arc::downgrade(&self.acker), since: self.received }
+    }
+
+    /// Whether the deadline has passed.
+    pub fn is_expired(&self) -> bool {
+        self.wishes.deadline.is_some_and(|deadline| deadline.has_passed(SystemTime::now()))
+    }
+
+    /// Time between the publish and the arrival here.
+    pub fn queue_delay(&self) -> Duration {
+        let waited = self.published.elapsed().unwrap_or_default();
+        waited.saturating_sub(self.received.elapsed())
+    }
+
+    /// Done: the outcome is stored and sent.
+    pub async fn ack(self) {
+        self.settle(AckKind::Ack).await;
+    }
+
+    /// Not now: back into the queue after `delay`.
+    pub async fn nak(self, delay: Duration) {
+        self.settle(AckKind::Nak(Some(delay))).await;
+    }
+
+    /// Never again: the job leaves the queue without an outcome of its own.
+    pub async fn term(self) {
+        self.settle(AckKind::Term).await;
+    }
+
+    /// A lost acknowledgement costs a redelivery, which the cache answers; nothing waits for it.
+    async fn settle(self, kind: AckKind) {
+        if let Err(error) = self.acker.ack_with(kind).await {
+            tracing::warn!(job.id = %self.id, %error, "settling failed; the job will be delivered again");
+        }
+    }
+}
+
+/// A job in hand, seen from the puller; ends with the delivery.
+pub(crate) struct Lease {
+    acker: Weak<Acker>,
+    since: Instant,
+}
+
+impl Lease {
+    /// Whether the job is still in hand and younger than `longest`.
+    pub(crate) fn is_live(&self, longest: Duration) -> bool {
+        self.acker.strong_count() > 0 && self.since.elapsed() < longest
+    }
+
+    /// Whether the job is held for at least `age`.
+    pub(crate) fn is_older_than(&self, age: Duration) -> bool {
+        self.since.elapsed() >= age
+    }
+
+    /// Restarts the broker's `ack_wait` for this job.
+    pub(crate) async fn renew(&self) {
+        if let Some(acker) = self.acker.upgrade() {
+            let _ = acker.ack_with(AckKind::Progress).await;
+        }
+    }
+}

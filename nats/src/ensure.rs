@@ -1,0 +1,139 @@
+//! Applying the topology: creates what is missing, updates what may be updated in place, refuses
+//! with a sentence what may not. Running it twice changes nothing.
+
+use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::Config;
+use shoal_shared::names::{Lane, ModelName};
+
+use crate::connect::{Bus, BusError};
+use crate::topology::{ADVISORIES, JOBS, UPLOADS};
+
+impl Bus {
+    /// Provisions everything for `models`. Models provisioned before keep their lanes.
+    pub async fn ensure(&self, models: &[ModelName]) -> Result<(), BusError> {
+        for wanted in self.topology.streams(models) {
+            self.ensure_stream(wanted).await?;
+        }
+        self.ensure_uploads().await?;
+        for model in models {
+            for lane in Lane::ALL {
+                self.ensure_consumer(JOBS, self.topology.consumer(model, lane)).await?;
+            }
+        }
+        self.ensure_consumer(ADVISORIES, self.topology.undertaker()).await
+    }
+
+    async fn ensure_stream(&self, wanted: Config) -> Result<(), BusError> {
+        let name = wanted.name.clone();
+        let existing = match self.js.get_stream(&name).await {
+            Ok(stream) => stream.cached_info().config.clone(),
+            Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
+                tracing::info!(stream = name, "creating stream");
+                let created = self.js.create_stream(wanted).await;
+                return created.map(drop).map_err(|error| BusError::request(format!("creating stream {name}"), error));
+            }
+            Err(error) => return Err(BusError::request(format!("looking up stream {name}"), error)),
+        };
+        refuse_unsafe_change(&existing, &wanted)?;
+        let merged = merge(&existing, wanted);
+        if merged == existing {
+            return Ok(());
+        }
+        tracing::info!(stream = name, "updating stream");
+        let updated = self.js.update_stream(&merged).await;
+        updated.map(drop).map_err(|error| BusError::request(format!("updating stream {name}"), error))
+    }
+
+    async fn ensure_uploads(&self) -> Result<(), BusError> {
+        if self.js.get_object_store(UPLOADS).await.is_ok() {
+            return Ok(());
+        }
+        let created = self.js.create_object_store(self.topology.uploads()).await;
+        created.map(drop).map_err(|error| BusError::request(format!("creating object store {UPLOADS}"), error))
+    }
+
+    /// Creating a consumer that exists with other settings updates what may be updated; the server
+    /// refuses the rest and says which field.
+    async fn ensure_consumer(&self, stream: &str, wanted: pull::Config) -> Result<(), BusError> {
+        let name = wanted.durable_name.clone().unwrap_or_default();
+        let created: Result<Consumer<pull::Config>, _> = self.js.create_consumer_on_stream(wanted, stream).await;
+        created.map(drop).map_err(|error| BusError::request(format!("consumer {name} on stream {stream}"), error))
+    }
+}
+
+/// Changes that JetStream either forbids or carries out in a way that breaks consumers.
+fn refuse_unsafe_change(existing: &Config, wanted: &Config) -> Result<(), BusError> {
+    let name = &existing.name;
+    let conflict = |what: &str, is: String, want: String| {
+        Err(BusError::Conflict(format!(
+            "stream {name} exists with {what} {is}, the configuration asks for {want}; this cannot be changed in place: \
+             drain the queue and delete the stream (`nats stream rm {name}`), or keep {is}"
+        )))
+    };
+    if existing.retention != wanted.retention {
+        return conflict("retention", format!("{:?}", existing.retention), format!("{:?}", wanted.retention));
+    }
+    if existing.storage != wanted.storage {
+        return conflict("storage", format!("{:?}", existing.storage), format!("{:?}", wanted.storage));
+    }
+    if existing.num_replicas != wanted.num_replicas {
+        return conflict("replicas", existing.num_replicas.to_string(), wanted.num_replicas.to_string());
+    }
+    Ok(())
+}
+
+/// What is wanted, on top of what the server filled in by itself, with the subjects of both.
+fn merge(existing: &Config, wanted: Config) -> Config {
+    let mut subjects = existing.subjects.clone();
+    let new = wanted.subjects.into_iter().filter(|subject| !existing.subjects.contains(subject));
+    subjects.extend(new);
+    Config {
+        subjects,
+        description: wanted.description,
+        discard: wanted.discard,
+        discard_new_per_subject: wanted.discard_new_per_subject,
+        max_bytes: wanted.max_bytes,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_age: wanted.max_age,
+        max_message_size: if wanted.max_message_size > 0 { wanted.max_message_size } else { existing.max_message_size },
+        duplicate_window: wanted.duplicate_window,
+        allow_direct: wanted.allow_direct,
+        allow_message_ttl: existing.allow_message_ttl || wanted.allow_message_ttl,
+        allow_rollup: wanted.allow_rollup,
+        ..existing.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::TopologyConfig;
+
+    fn streams(models: &[&str]) -> Vec<Config> {
+        let models: Vec<ModelName> = models.iter().map(|m| m.parse().unwrap()).collect();
+        TopologyConfig::default().streams(&models)
+    }
+
+    #[test]
+    fn a_second_model_adds_its_subjects_and_keeps_the_first() {
+        let existing = streams(&["a"]).remove(0);
+        let merged = merge(&existing, streams(&["b"]).remove(0));
+        assert_eq!(merged.subjects, ["jobs.a.*", "jobs.b.*"]);
+    }
+
+    #[test]
+    fn merging_the_same_changes_nothing() {
+        for stream in streams(&["a", "b"]) {
+            assert_eq!(merge(&stream, stream.clone()), stream);
+        }
+    }
+
+    #[test]
+    fn replicas_are_not_changed_in_place() {
+        let existing = streams(&["a"]).remove(0);
+        let wanted = Config { num_replicas: 3, ..existing.clone() };
+        let error = refuse_unsafe_change(&existing, &wanted).unwrap_err().to_string();
+        assert!(error.contains("replicas 1") && error.contains("asks for 3"), "{error}");
+    }
+}

@@ -1,0 +1,39 @@
+//! The bus: streams, consumers and buckets as data, and one typed API over JetStream.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`connect`] | the connection: reconnects for ever, says when it is up |
+//! | [`subjects`] | every subject, built and parsed |
+//! | [`topology`] | every stream, consumer and bucket, field by field |
+//! | [`ensure`] | applying the topology: idempotent, refuses unsafe changes |
+//! | [`publish`] | putting a job into the queue, with the broker's verdict |
+//! | [`puller`] | taking jobs on credits: never more than free slots |
+//! | [`delivery`] | one job in one worker's hands; settled exactly once |
+//! | [`replies`] | a gateway's single inbox, a waiter per job |
+//! | [`results`] | outcomes of asynchronous jobs |
+//! | [`cache`] | the shared tier of the prediction cache |
+//! | [`uploads`] | images too large for a message |
+//! | [`dead`] | dead letters, and the broker's own word on exhausted jobs |
+//! | [`presence`] | worker heartbeats, sent and gathered |
+//! | [`service`] | the NATS request front door |
+//! | [`backlog`] | what waits in the queue |
+//!
+//! No other crate names a stream, consumer or bucket configuration.
+
+pub mod backlog;
+pub mod cache;
+pub mod connect;
+pub mod dead;
+pub mod delivery;
+pub mod ensure;
+pub mod presence;
+pub mod publish;
+pub mod puller;
+pub mod replies;
+pub mod results;
+pub mod service;
+pub mod subjects;
+pub mod topology;
+pub mod uploads;
+
+pub use connect::{Bus, BusConfig, BusError};

@@ -1,0 +1,137 @@
+//! Who is there: workers send heartbeats, everybody else gathers them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use parking_lot::RwLock;
+use shoal_shared::names::{ModelName, NodeId};
+use shoal_shared::presence::{HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, ModelStatus, WorkerState, WorkerStatus};
+use shoal_shared::process::shutdown::Shutdown;
+use tokio::sync::Notify;
+
+use crate::connect::{Bus, BusError};
+use crate::subjects;
+
+impl Bus {
+    /// Sends one heartbeat.
+    pub async fn announce(&self, status: &WorkerStatus) {
+        let Ok(body) = serde_json::to_vec(status) else { return };
+        if let Err(error) = self.send(subjects::heartbeat(&status.id), body).await {
+            tracing::debug!(%error, "heartbeat not sent");
+        }
+    }
+
+    /// Sends heartbeats, at once when asked by roll call, until shutdown is ordered.
+    pub async fn run_heartbeat(
+        &self,
+        status: impl Fn() -> WorkerStatus + Send,
+        changed: Arc<Notify>,
+        shutdown: Shutdown,
+    ) {
+        let mut roll_call = self.client.subscribe(subjects::ROLL_CALL).await.ok();
+        let mut beat = tokio::time::interval(HEARTBEAT_INTERVAL);
+        loop {
+            let called = async {
+                match roll_call.as_mut() {
+                    Some(calls) => drop(calls.next().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = called => {}
+                () = changed.notified() => {}
+                () = shutdown.ordered() => return,
+            }
+            self.announce(&status()).await;
+        }
+    }
+}
+
+/// The workers known at the moment. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Fleet {
+    workers: Arc<RwLock<HashMap<NodeId, (WorkerStatus, Instant)>>>,
+    /// Every model as last described, kept when its workers are gone: cached predictions of it
+    /// can still be found.
+    described: Arc<RwLock<HashMap<ModelName, ModelStatus>>>,
+    changed: Arc<Notify>,
+}
+
+impl Fleet {
+    /// Starts gathering and asks everybody to answer now.
+    pub async fn watch(bus: &Bus, shutdown: &Shutdown) -> Result<Self, BusError> {
+        let fleet = Self::default();
+        let subscribed = bus.client.subscribe(subjects::HEARTBEATS).await;
+        let mut heartbeats = subscribed.map_err(|error| BusError::request("subscribing for heartbeats", error))?;
+        bus.send(subjects::ROLL_CALL.into(), Vec::new()).await?;
+        let (watched, stop) = (fleet.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    message = heartbeats.next() => match message {
+                        Some(message) => watched.hear(&message.payload),
+                        None => return,
+                    },
+                    () = stop.ordered() => return,
+                }
+            }
+        });
+        Ok(fleet)
+    }
+
+    fn hear(&self, payload: &[u8]) {
+        let Ok(status) = serde_json::from_slice::<WorkerStatus>(payload) else { return };
+        let known = self.described.read().get(&status.model.name).is_some_and(|known| known == &status.model);
+        if !known && status.state == WorkerState::Ready {
+            self.described.write().insert(status.model.name.clone(), status.model.clone());
+        }
+        let mut workers = self.workers.write();
+        if status.state == WorkerState::Gone {
+            workers.remove(&status.id);
+        } else {
+            workers.insert(status.id.clone(), (status, Instant::now()));
+        }
+        workers.retain(|_, (_, heard)| heard.elapsed() < HEARTBEAT_EXPIRY * 4);
+        drop(workers);
+        self.changed.notify_waiters();
+    }
+
+    /// Everybody heard of lately.
+    pub fn workers(&self) -> Vec<WorkerStatus> {
+        let workers = self.workers.read();
+        workers
+            .values()
+            .filter(|(_, heard)| heard.elapsed() < HEARTBEAT_EXPIRY)
+            .map(|(status, _)| status.clone())
+            .collect()
+    }
+
+    /// A model as its workers described it last.
+    pub fn model(&self, name: &ModelName) -> Option<ModelStatus> {
+        self.described.read().get(name).cloned()
+    }
+
+    /// Every model described so far, by name.
+    pub fn models(&self) -> Vec<ModelStatus> {
+        let mut models: Vec<_> = self.described.read().values().cloned().collect();
+        models.sort_by(|a, b| a.name.cmp(&b.name));
+        models
+    }
+
+    /// Workers that take jobs of a model; of any model when none is named.
+    pub fn ready(&self, model: Option<&ModelName>) -> usize {
+        let workers = self.workers.read();
+        let takes = |status: &WorkerStatus| {
+            status.state == WorkerState::Ready && model.is_none_or(|model| &status.model.name == model)
+        };
+        workers.values().filter(|(status, heard)| heard.elapsed() < HEARTBEAT_EXPIRY && takes(status)).count()
+    }
+
+    /// Resolves after the next heartbeat.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

@@ -1,0 +1,118 @@
+//! Every subject of the fleet, built and parsed in one place.
+
+use shoal_shared::names::{JobId, Lane, ModelName, NodeId};
+
+/// Where jobs of a model and lane are published, and what their consumer filters on.
+pub fn job(model: &ModelName, lane: Lane) -> String {
+    format!("jobs.{model}.{lane}")
+}
+
+/// Reads a job's subject.
+pub fn parse_job(subject: &str) -> Option<(ModelName, Lane)> {
+    let mut tokens = subject.split('.');
+    let (prefix, model, lane) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    if prefix != "jobs" || tokens.next().is_some() {
+        return None;
+    }
+    Some((model.parse().ok()?, lane.parse().ok()?))
+}
+
+/// Name of the durable consumer of a model and lane.
+pub fn consumer(model: &ModelName, lane: Lane) -> String {
+    format!("{model}-{lane}")
+}
+
+/// Where the outcome of an asynchronous job is kept.
+pub fn result(job: &JobId) -> String {
+    format!("results.{job}")
+}
+
+/// Where a job that cannot be done ends.
+pub fn dead(model: &ModelName, lane: Lane) -> String {
+    format!("dead.{model}.{lane}")
+}
+
+/// Where a gateway awaits the outcome of one job.
+pub fn reply(gateway: &NodeId, job: &JobId) -> String {
+    format!("shoal.reply.{gateway}.{job}")
+}
+
+/// All of a gateway's replies.
+pub fn replies(gateway: &NodeId) -> String {
+    format!("shoal.reply.{gateway}.*")
+}
+
+/// The job a reply subject belongs to.
+pub fn parse_reply(subject: &str) -> Option<JobId> {
+    subject.rsplit('.').next()?.parse().ok()
+}
+
+/// A worker's heartbeat.
+pub fn heartbeat(worker: &NodeId) -> String {
+    format!("shoal.worker.{worker}")
+}
+
+/// Every worker's heartbeat.
+pub const HEARTBEATS: &str = "shoal.worker.*";
+
+/// Asks every worker for a heartbeat now.
+pub const ROLL_CALL: &str = "shoal.roll-call";
+
+/// Front door for NATS requests; the second token names the model.
+pub const PREDICT: &str = "predict.*";
+
+/// Advisories about jobs that the broker will not deliver again.
+pub const ADVISORIES: [&str; 1] = ["$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.JOBS.*"];
+
+/// Subject prefixes that a job may name for its answer. Anything else could make a worker write
+/// into streams, buckets or the JetStream API on a stranger's behalf.
+const REPLY_PREFIXES: [&str; 3] = ["_INBOX.", "_INBOX_", "shoal.reply."];
+
+/// Longest accepted reply subject.
+const MAX_REPLY: usize = 256;
+
+/// Whether an answer may be sent to a subject that came from outside.
+pub fn may_reply_to(subject: &str) -> bool {
+    let is_literal = |c: char| c.is_ascii_graphic() && c != '*' && c != '>';
+    subject.len() <= MAX_REPLY
+        && REPLY_PREFIXES.iter().any(|prefix| subject.starts_with(prefix))
+        && subject.chars().all(is_literal)
+        && subject.split('.').all(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_subject_is_read_back() {
+        let model: ModelName = "resnet50".parse().unwrap();
+        for lane in Lane::ALL {
+            assert_eq!(parse_job(&job(&model, lane)), Some((model.clone(), lane)));
+        }
+        for bad in ["jobs.resnet50", "jobs.resnet50.bulk.x", "jobs.resnet50.slow", "dead.resnet50.bulk", ""] {
+            assert_eq!(parse_job(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn answers_go_to_inboxes_only() {
+        assert!(may_reply_to("_INBOX.abc.1"));
+        assert!(may_reply_to("_INBOX_cli.abc"));
+        let job = JobId::mint();
+        let mine = reply(&NodeId::mint("gateway"), &job);
+        assert!(may_reply_to(&mine));
+        assert_eq!(parse_reply(&mine), Some(job));
+        for bad in [
+            "$KV.shoal_cache.x",
+            "$JS.API.STREAM.DELETE.JOBS",
+            "jobs.m.bulk",
+            "_INBOX.>",
+            "_INBOX.a b",
+            "_INBOX..",
+            "_INBOX.\r\nPUB x",
+        ] {
+            assert!(!may_reply_to(bad), "{bad}");
+        }
+    }
+}

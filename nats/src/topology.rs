@@ -1,0 +1,197 @@
+//! Every stream, consumer and bucket, field by field. Data only; [`crate::ensure`] applies it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::object_store;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use serde::{Deserialize, Serialize};
+use shoal_shared::names::{Lane, ModelName};
+
+use crate::subjects;
+
+/// The work queue.
+pub const JOBS: &str = "JOBS";
+/// Outcomes of asynchronous jobs.
+pub const RESULTS: &str = "RESULTS";
+/// Jobs that could not be done.
+pub const DEAD: &str = "DEAD";
+/// The broker's advisories about exhausted jobs.
+pub const ADVISORIES: &str = "JOBS_ADVISORIES";
+/// Bucket of the shared cache tier.
+pub const CACHE: &str = "shoal_cache";
+/// Bucket of images too large for a message.
+pub const UPLOADS: &str = "shoal_uploads";
+/// The consumer that empties [`ADVISORIES`].
+pub const UNDERTAKER: &str = "undertaker";
+
+/// What an operator may choose about the topology.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopologyConfig {
+    /// Copies of every stream: 1 on one server, 3 on a cluster.
+    pub replicas: usize,
+    /// Most jobs that may wait for one model and lane. More are refused at the publish.
+    pub max_jobs_per_lane: i64,
+    /// Most bytes of waiting jobs, all models together.
+    pub max_job_bytes: i64,
+    /// Silence after which a job is given to another worker: the delay that a crash costs.
+    #[serde(with = "humantime_serde")]
+    pub ack_wait: Duration,
+    /// Deliveries before a job counts as poison.
+    pub max_deliver: i64,
+    /// How long outcomes of asynchronous jobs are kept.
+    #[serde(with = "humantime_serde")]
+    pub result_ttl: Duration,
+    /// How long cached predictions are kept.
+    #[serde(with = "humantime_serde")]
+    pub cache_ttl: Duration,
+    /// Most bytes of cached predictions; beyond, the oldest go.
+    pub max_cache_bytes: i64,
+    /// Most bytes of large uploads in flight.
+    pub max_upload_bytes: i64,
+    /// How long dead letters are kept.
+    #[serde(with = "humantime_serde")]
+    pub dead_ttl: Duration,
+}
+
+impl Default for TopologyConfig {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            max_jobs_per_lane: 100_000,
+            max_job_bytes: 4 << 30,
+            ack_wait: Duration::from_secs(10),
+            max_deliver: 5,
+            result_ttl: Duration::from_secs(3600),
+            cache_ttl: Duration::from_secs(24 * 3600),
+            max_cache_bytes: 256 << 20,
+            max_upload_bytes: 2 << 30,
+            dead_ttl: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// Longest message accepted: the servers' `max_payload` less room for headers.
+pub const MAX_MESSAGE: i32 = 8 * 1024 * 1024 - 64 * 1024;
+
+/// Repeated publishes of one job id within this window count once.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+impl TopologyConfig {
+    /// The streams for the given models.
+    ///
+    /// Jobs are accepted for those models only: a job that no consumer filters on would rot.
+    pub fn streams(&self, models: &[ModelName]) -> Vec<Config> {
+        vec![self.jobs(models), self.results(), self.dead(), self.advisories(), self.cache()]
+    }
+
+    fn base(&self, name: &str, description: &str, subjects: Vec<String>) -> Config {
+        Config {
+            name: name.into(),
+            description: Some(description.into()),
+            subjects,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            allow_direct: true,
+            duplicate_window: DUPLICATE_WINDOW,
+            ..Config::default()
+        }
+    }
+
+    fn jobs(&self, models: &[ModelName]) -> Config {
+        Config {
+            retention: RetentionPolicy::WorkQueue,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            max_messages_per_subject: self.max_jobs_per_lane,
+            max_bytes: self.max_job_bytes,
+            max_message_size: MAX_MESSAGE,
+            allow_message_ttl: true,
+            ..self.base(JOBS, "Images waiting for a prediction", models.iter().map(|m| format!("jobs.{m}.*")).collect())
+        }
+    }
+
+    fn results(&self) -> Config {
+        Config {
+            max_messages_per_subject: 1,
+            max_age: self.result_ttl,
+            max_bytes: 1 << 30,
+            ..self.base(RESULTS, "Outcomes of asynchronous jobs", vec!["results.*".into()])
+        }
+    }
+
+    fn dead(&self) -> Config {
+        Config {
+            max_age: self.dead_ttl,
+            max_bytes: 1 << 30,
+            ..self.base(DEAD, "Jobs that could not be done", vec!["dead.*.*".into()])
+        }
+    }
+
+    fn advisories(&self) -> Config {
+        Config {
+            retention: RetentionPolicy::WorkQueue,
+            max_age: self.dead_ttl,
+            max_bytes: 16 << 20,
+            ..self.base(
+                ADVISORIES,
+                "Jobs the broker will not deliver again",
+                subjects::ADVISORIES.iter().map(|s| (*s).into()).collect(),
+            )
+        }
+    }
+
+    /// A key-value bucket by hand: buckets made by the client refuse writes when full, this one
+    /// drops the oldest entries.
+    fn cache(&self) -> Config {
+        Config {
+            max_messages_per_subject: 1,
+            max_age: self.cache_ttl,
+            max_bytes: self.max_cache_bytes,
+            max_message_size: 64 * 1024,
+            discard: DiscardPolicy::Old,
+            allow_rollup: true,
+            deny_delete: true,
+            ..self.base(&format!("KV_{CACHE}"), "Predictions by model and image", vec![format!("$KV.{CACHE}.>")])
+        }
+    }
+
+    /// The bucket of large uploads. What is not fetched and deleted goes by age.
+    pub fn uploads(&self) -> object_store::Config {
+        object_store::Config {
+            bucket: UPLOADS.into(),
+            description: Some("Images too large for a message".into()),
+            max_age: Duration::from_secs(3600),
+            max_bytes: self.max_upload_bytes,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..object_store::Config::default()
+        }
+    }
+
+    /// The consumer of one model and lane.
+    pub fn consumer(&self, model: &ModelName, lane: Lane) -> pull::Config {
+        pull::Config {
+            durable_name: Some(subjects::consumer(model, lane)),
+            filter_subject: subjects::job(model, lane),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: self.ack_wait,
+            max_deliver: self.max_deliver,
+            max_ack_pending: 4096,
+            max_waiting: 2048,
+            ..pull::Config::default()
+        }
+    }
+
+    /// The consumer that turns advisories into dead letters.
+    pub fn undertaker(&self) -> pull::Config {
+        pull::Config {
+            durable_name: Some(UNDERTAKER.into()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(30),
+            ..pull::Config::default()
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One rule for every binary: defaults, then a TOML file, then the environment, then flags.
+
+use std::path::Path;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// What is wrong with the configuration, a line for each error; names key, value and source.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl ConfigError {
+    /// A value that parsed but cannot be right.
+    pub fn invalid(key: &str, value: impl std::fmt::Display, expected: &str) -> Self {
+        Self(format!("configuration key `{key}` is {value}: {expected}"))
+    }
+}
+
+/// Loads the configuration of the binary `section` (`gateway`, `worker`, `up`).
+///
+/// `file` holds one table per binary, e.g. `[gateway]`; the environment uses
+/// `SHOAL_<SECTION>_<KEY>`, with `__` between nested keys; `flags` wins, its absent options skipped.
+pub fn load<C, F>(section: &'static str, file: Option<&Path>, flags: &F) -> Result<C, ConfigError>
+where
+    C: Default + Serialize + DeserializeOwned,
+    F: Serialize,
+{
+    let mut figment = Figment::from(Serialized::defaults(C::default()));
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("configuration file {}: {error}", path.display())))?;
+        let whole: toml::Table = toml::from_str(&text)
+            .map_err(|error| ConfigError(format!("configuration file {}: {error}", path.display())))?;
+        if let Some(table) = whole.get(section) {
+            figment = figment.merge(Toml::string(&toml::to_string(table).unwrap_or_default()));
+        }
+    }
+    figment
+        .merge(Env::prefixed(&format!("SHOAL_{}_", section.to_uppercase())).split("__"))
+        .merge(Serialized::defaults(flags))
+        .extract()
+        .map_err(|errors| ConfigError(errors.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")))
+}
+
+/// The effective configuration as TOML, for `--print-config`.
+pub fn print<C: Serialize>(section: &str, config: &C) -> String {
+    let body = toml::to_string_pretty(config).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"));
+    format!("# effective configuration of [{section}]\n{body}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        port: u16,
+        name: String,
+    }
+
+    impl Default for Sample {
+        fn default() -> Self {
+            Self { port: 8000, name: "shoal".into() }
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Flags {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let file = file("[sample]\nport = 9000\nname = \"file\"\n[other]\nx = 1\n");
+        let from_file: Sample = load("sample", Some(file.path()), &Flags { port: None }).unwrap();
+        assert_eq!(from_file, Sample { port: 9000, name: "file".into() });
+        let from_flag: Sample = load("sample", Some(file.path()), &Flags { port: Some(1) }).unwrap();
+        assert_eq!(from_flag.port, 1);
+    }
+
+    #[test]
+    fn an_error_names_the_key() {
+        let file = file("[sample]\nport = \"many\"\n");
+        let error = load::<Sample, _>("sample", Some(file.path()), &Flags { port: None }).unwrap_err();
+        assert!(error.to_string().contains("port"), "{error}");
+        let typo = self::file("[sample]\nprot = 1\n");
+        let error = load::<Sample, _>("sample", Some(typo.path()), &Flags { port: None }).unwrap_err();
+        assert!(error.to_string().contains("prot"), "{error}");
+    }
+}

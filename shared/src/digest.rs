@@ -1,0 +1,150 @@
+//! Digests of an upload, computed while it arrives, and the cache key made of them.
+
+use std::fmt;
+
+use md5::Md5;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::manifest::Manifest;
+
+/// SHA-256 of an image's encoded bytes: what identifies an upload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageSha256(pub [u8; 32]);
+
+/// MD5 of an image's encoded bytes: the file name the systems replaced gave to an upload.
+/// Never used to decide anything.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageMd5(pub [u8; 16]);
+
+impl ImageSha256 {
+    /// Digest of a complete upload.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut raw = [0; 32];
+        hex::decode_to_slice(text.trim(), &mut raw).ok()?;
+        Some(Self(raw))
+    }
+}
+
+impl ImageMd5 {
+    /// Digest of a complete upload.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Md5::digest(bytes).into())
+    }
+}
+
+/// The SHA-256 of an upload that is still arriving.
+#[derive(Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// Takes the next chunk of the body.
+    pub fn update(&mut self, chunk: &[u8]) {
+        self.0.update(chunk);
+    }
+
+    /// The digest of everything taken.
+    pub fn finish(self) -> ImageSha256 {
+        ImageSha256(self.0.finalize().into())
+    }
+}
+
+/// Identity of what a model computes: its weights, its manifest and its labels. Two models with
+/// the same digest give the same prediction for the same image.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ModelDigest(String);
+
+/// Raised whenever decoding or resizing changes what a model sees for the same bytes.
+const PREPROCESSING_VERSION: u8 = 1;
+
+impl ModelDigest {
+    /// Digest of the model file, the labels and everything in the manifest that shapes the answer.
+    pub fn of(model: &[u8], manifest: &Manifest, labels: &[String]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update([PREPROCESSING_VERSION]);
+        hasher.update(Sha256::digest(model));
+        hasher.update(manifest.processing_fingerprint());
+        for label in labels {
+            hasher.update(label.as_bytes());
+            hasher.update([0]);
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        Self(hex::encode(&digest[..16]))
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Identity of a prediction: (model, preprocessing, image).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CacheKey {
+    /// The model, its preprocessing and labels.
+    pub model: ModelDigest,
+    /// The image.
+    pub image: ImageSha256,
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.model, self.image)
+    }
+}
+
+macro_rules! show_hex {
+    ($name:ident, $field:ident => $text:expr) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let $field = &self.0;
+                f.write_str(&$text)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+show_hex!(ImageSha256, raw => hex::encode(raw));
+show_hex!(ImageMd5, raw => hex::encode(raw));
+show_hex!(ModelDigest, text => text.as_str());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_do_not_matter() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        let mut hasher = Hasher::default();
+        bytes.chunks(777).for_each(|chunk| hasher.update(chunk));
+        assert_eq!(hasher.finish(), ImageSha256::of(&bytes));
+    }
+
+    #[test]
+    fn known_digests_of_the_empty_upload() {
+        assert_eq!(
+            ImageSha256::of(b"").to_string(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        assert_eq!(ImageMd5::of(b"").to_string(), "d41d8cd98f00b204e9800998ecf8427e");
+    }
+
+    #[test]
+    fn a_digest_is_read_back_from_its_text() {
+        let digest = ImageSha256::of(b"photo");
+        assert_eq!(ImageSha256::parse(&digest.to_string()), Some(digest));
+        assert_eq!(ImageSha256::parse("abc"), None);
+    }
+}

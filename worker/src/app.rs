@@ -1,0 +1,260 @@
+//! One worker: its parts built, run, drained.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus::Registry;
+use shoal_nats::Bus;
+use shoal_nats::cache::SharedCache;
+use shoal_nats::puller::Puller;
+use shoal_nats::uploads::Uploads;
+use shoal_shared::names::{Lane, NodeId};
+use shoal_shared::presence::{ModelStatus, Slots, WorkerState, WorkerStatus};
+use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::{VERSION, admin, host_name};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+use crate::config::WorkerConfig;
+use crate::image::Preprocessor;
+use crate::metrics::WorkerMetrics;
+use crate::model::{Model, ModelSession, ModelStore, Runtime, Threads};
+use crate::pipeline::{
+    DecodePool, Held, Intake, Lanes, SessionThread, SessionWork, Settler, Shared, lanes, run_decode_thread,
+};
+
+/// A worker that is built and not yet pulling.
+pub struct Worker {
+    config: WorkerConfig,
+    id: NodeId,
+    bus: Bus,
+    shared: Shared,
+    session: ModelSession,
+    image_ms: f32,
+    max_batch: usize,
+    registry: Registry,
+    started: Instant,
+}
+
+impl Worker {
+    /// Loads the model and warms it up, connects to the bus. Creates nothing there.
+    pub async fn build(config: WorkerConfig) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        config.check()?;
+        let runtime = Runtime::load(config.device)?;
+        let model = ModelStore::open(&config.models_dir).load(&config.model)?;
+        let threads = Threads { intra: config.session_threads(), spin: false };
+        let session = runtime.session(&model.onnx, threads)?;
+        let mut session = ModelSession::new(session, &model.manifest, model.labels.len())?;
+        let wanted = if config.max_batch == 0 { model.manifest.batch.max } else { config.max_batch };
+        let max_batch = wanted.min(session.input().fixed_batch.unwrap_or(wanted)).max(1);
+        let image_ms = warm_up(&mut session, max_batch)?;
+        tracing::info!(
+            model.name = %model.manifest.name, model.digest = %model.digest, max_batch,
+            threads = threads.intra, image_ms, "model warmed up"
+        );
+        let id = NodeId::mint("worker");
+        let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
+        let registry = Registry::new();
+        let metrics = Arc::new(WorkerMetrics::register(&registry)?);
+        let shared = Shared { metrics, model: Arc::new(model) };
+        Ok(Self { config, id, bus, shared, session, image_ms, max_batch, registry, started })
+    }
+
+    /// Pulls, works and answers until shutdown is ordered and everything in hand is settled.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let (ready, readiness) = watch::channel(false);
+        let stop_admin = Shutdown::new();
+        let listener = TcpListener::bind(&self.config.admin).await?;
+        let admin = admin::serve(listener, self.registry.clone(), readiness, stop_admin.clone())?;
+        let cache = SharedCache::open(&self.bus).await?;
+        let uploads = Uploads::open(&self.bus).await?;
+
+        // Two batches: one in the session, the next decoding. More would be hoarding.
+        let capacity =
+            [(Lane::Interactive, 2 * self.max_batch + self.config.decoders()), (Lane::Bulk, 2 * self.max_batch)];
+        let total: usize = capacity.iter().map(|(_, slots)| slots).sum();
+        self.shared.metrics.slots.set(total as i64);
+        let (delivered, deliveries) = mpsc::channel(total);
+        let mut slots = Vec::new();
+        for (lane, capacity) in capacity {
+            let model = &self.config.model;
+            let puller = Puller::attach(&self.bus, model, lane, capacity, delivered.clone()).await?;
+            slots.push((puller.slots(), capacity));
+            let stop = shutdown.clone();
+            shutdown.spawn(puller.run(stop));
+        }
+        drop(delivered);
+
+        let (finished, to_settle) = mpsc::unbounded_channel();
+        let settler = Settler {
+            shared: self.shared.clone(),
+            bus: self.bus.clone(),
+            cache: cache.clone(),
+            uploads: uploads.clone(),
+            worker: self.id.clone(),
+            max_attempts: self.config.nats.topology.max_deliver.max(1) as u64,
+        };
+        let queue = lanes();
+        let intake = Intake {
+            shared: self.shared.clone(),
+            cache,
+            uploads,
+            limits: self.config.limits,
+            lanes: queue.clone(),
+            finished: finished.clone(),
+        };
+        let heart = Heart::new(&self, admin.to_string(), slots);
+        let (bus, grace, started) = (self.bus.clone(), self.config.drain_grace, self.started);
+        let startup = self.shared.metrics.startup_seconds.clone();
+        let threads = self.start_threads(&queue, &finished)?;
+        drop(finished);
+
+        shutdown.spawn(intake.run(deliveries));
+        let settling = tokio::spawn(settler.run(to_settle));
+        let heartbeat = heart.start(&bus, &stop_admin);
+        startup.set(started.elapsed().as_secs_f64());
+        ready.send_replace(true);
+        tracing::info!(admin = %admin, ready_after = ?started.elapsed(), "worker ready");
+
+        shutdown.ordered().await;
+        ready.send_replace(false);
+        heart.set_draining();
+        tracing::info!("draining: no more pulls, finishing what is in hand");
+        let drained = async {
+            shutdown.finished().await;
+            let _ = settling.await;
+        };
+        let in_time = tokio::time::timeout(grace, drained).await.is_ok();
+        heart.say_goodbye(&bus).await;
+        stop_admin.order();
+        let _ = heartbeat.await;
+        bus.flush().await;
+        anyhow::ensure!(in_time, "drain exceeded {grace:?}: what is still in hand will be delivered to another worker");
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+        tracing::info!("drained");
+        Ok(())
+    }
+
+    fn start_threads(
+        self,
+        queue: &Arc<Lanes<Held>>,
+        finished: &mpsc::UnboundedSender<crate::pipeline::Finished>,
+    ) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
+        let input = self.session.input().clone();
+        let pool = DecodePool::new(4 * self.max_batch, input.row_len());
+        // One batch decoded ahead: the next is whole when the session is free.
+        let (decoded, ready) = crossbeam_channel::bounded(self.max_batch);
+        let mut threads = Vec::new();
+        for number in 0..self.config.decoders() {
+            let spec = &self.shared.model.manifest.input;
+            let preprocessor = Preprocessor::new(spec, input.layout, input.size, self.config.limits);
+            let (shared, pool, queue) = (self.shared.clone(), pool.clone(), queue.clone());
+            let ends = (decoded.clone(), finished.clone());
+            threads.push(named(format!("decode-{number}"), move || {
+                run_decode_thread(&shared, preprocessor, &pool, &queue, ends);
+            })?);
+        }
+        let work = SessionWork {
+            shared: self.shared.clone(),
+            decoded: ready,
+            finished: finished.clone(),
+            pool,
+            max_batch: self.max_batch,
+            max_delay: self.config.max_delay,
+        };
+        let session = self.session;
+        threads.push(named("session-0".into(), move || SessionThread::new(work, session).run())?);
+        Ok(threads)
+    }
+}
+
+fn named(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body)
+}
+
+/// Runs the session at batch 1 and at its largest batch, so that the first job pays for neither
+/// allocation nor kernel selection. Gives milliseconds for an image in a full batch.
+fn warm_up(session: &mut ModelSession, max_batch: usize) -> anyhow::Result<f32> {
+    let mut per_image = f32::INFINITY;
+    for rows in [1, max_batch, max_batch] {
+        let mut values = vec![0.0; rows * session.input().row_len()];
+        let begun = Instant::now();
+        session.run(&mut values, rows).map_err(|error| anyhow::anyhow!("warm-up: {error}"))?;
+        per_image = per_image.min(begun.elapsed().as_secs_f32() * 1e3 / rows as f32);
+    }
+    Ok(per_image)
+}
+
+/// What the heartbeat tells.
+#[derive(Clone)]
+struct Heart {
+    status: WorkerStatus,
+    slots: Vec<(Arc<Semaphore>, usize)>,
+    shared: Shared,
+    draining: Arc<AtomicBool>,
+    changed: Arc<Notify>,
+}
+
+impl Heart {
+    fn new(worker: &Worker, admin: String, slots: Vec<(Arc<Semaphore>, usize)>) -> Self {
+        let (model, session): (&Model, _) = (&worker.shared.model, &worker.session);
+        let status = WorkerStatus {
+            id: worker.id.clone(),
+            host: host_name(),
+            pid: std::process::id(),
+            version: VERSION.into(),
+            admin,
+            state: WorkerState::Ready,
+            model: ModelStatus {
+                name: model.manifest.name.clone(),
+                digest: model.digest.clone(),
+                title: model.manifest.title.clone(),
+                max_batch: worker.max_batch,
+                classes: session.classes(),
+                input_shape: session.input().shape(1)[1..].to_vec(),
+                image_ms: worker.image_ms,
+            },
+            slots: Slots { total: slots.iter().map(|(_, capacity)| *capacity as u32).sum(), busy: 0 },
+            busy: 0.0,
+            images: 0,
+        };
+        Self { status, slots, shared: worker.shared.clone(), draining: Arc::default(), changed: Arc::default() }
+    }
+
+    fn start(&self, bus: &Bus, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
+        let (bus, shutdown, changed) = (bus.clone(), shutdown.clone(), self.changed.clone());
+        let heart = self.clone();
+        let mut last = (Instant::now(), 0.0);
+        let busy = parking_lot::Mutex::new(move |now: f64| {
+            let (then, before) = std::mem::replace(&mut last, (Instant::now(), now));
+            ((now - before) / then.elapsed().max(Duration::from_millis(1)).as_secs_f64()).clamp(0.0, 1.0) as f32
+        });
+        tokio::spawn(async move {
+            bus.run_heartbeat(|| heart.status(&mut *busy.lock()), changed, shutdown).await;
+        })
+    }
+
+    fn status(&self, busy: &mut impl FnMut(f64) -> f32) -> WorkerStatus {
+        let draining = self.draining.load(Ordering::Relaxed);
+        let held =
+            |(slots, capacity): &(Arc<Semaphore>, usize)| capacity.saturating_sub(slots.available_permits()) as u32;
+        WorkerStatus {
+            state: if draining { WorkerState::Draining } else { WorkerState::Ready },
+            slots: Slots { busy: self.slots.iter().map(held).sum(), ..self.status.slots },
+            busy: busy(self.shared.metrics.session_busy.get()),
+            images: self.shared.metrics.images.get(),
+            ..self.status.clone()
+        }
+    }
+
+    fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    async fn say_goodbye(&self, bus: &Bus) {
+        bus.announce(&WorkerStatus { state: WorkerState::Gone, ..self.status.clone() }).await;
+    }
+}

@@ -1,0 +1,107 @@
+//! A worker's configuration: table `[worker]`, environment `SHOAL_WORKER_*`, flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shoal_nats::BusConfig;
+use shoal_shared::config::ConfigError;
+use shoal_shared::names::ModelName;
+use shoal_shared::process::available_cores;
+use shoal_shared::sniff::ImageLimits;
+
+use crate::model::Device;
+
+/// Everything an operator may choose about a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerConfig {
+    /// The bus.
+    pub nats: BusConfig,
+    /// The model to serve.
+    pub model: ModelName,
+    /// Folder with models.
+    pub models_dir: PathBuf,
+    /// Where sessions run: `auto`, `cpu`, `cuda`.
+    pub device: Device,
+    /// Threads of the session; 0: all cores this process may use.
+    pub threads: usize,
+    /// Decode threads; 0: as many as `threads`.
+    pub decode_threads: usize,
+    /// Most images in one run of the session; 0: as the manifest says.
+    pub max_batch: usize,
+    /// Longest wait for a batch to fill. Under load batches fill by themselves.
+    #[serde(with = "humantime_serde")]
+    pub max_delay: Duration,
+    /// Bounds on images.
+    pub limits: ImageLimits,
+    /// Address of the admin server (`/metrics`, `/healthz`, `/readyz`); port 0 takes a free one.
+    pub admin: String,
+    /// How long to look for NATS and the streams at start.
+    #[serde(with = "humantime_serde")]
+    pub startup_patience: Duration,
+    /// How long a drain may take.
+    #[serde(with = "humantime_serde")]
+    pub drain_grace: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            nats: BusConfig::default(),
+            // The embedded model's name is a valid name: checked by a test.
+            model: crate::model::default_model(),
+            models_dir: ".shoal/models".into(),
+            device: Device::Auto,
+            threads: 0,
+            decode_threads: 0,
+            max_batch: 0,
+            max_delay: Duration::ZERO,
+            limits: ImageLimits::default(),
+            admin: "127.0.0.1:0".into(),
+            startup_patience: Duration::from_secs(15),
+            drain_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl WorkerConfig {
+    /// Holds the values against each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let most = 4 * available_cores().max(16);
+        if self.threads > most {
+            return Err(ConfigError::invalid("worker.threads", self.threads, &format!("0 to {most} on this machine")));
+        }
+        if self.max_delay > Duration::from_secs(1) {
+            let shown = format!("{:?}", self.max_delay);
+            return Err(ConfigError::invalid("worker.max_delay", shown, "at most 1s: it is paid by every request"));
+        }
+        Ok(())
+    }
+
+    /// Threads of the session.
+    pub fn session_threads(&self) -> usize {
+        if self.threads == 0 { available_cores() } else { self.threads }
+    }
+
+    /// Threads that decode.
+    pub fn decoders(&self) -> usize {
+        if self.decode_threads == 0 { self.session_threads() } else { self.decode_threads }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_consistent() {
+        WorkerConfig::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_delay_that_hurts_is_refused_by_name() {
+        let config = WorkerConfig { max_delay: Duration::from_secs(5), ..WorkerConfig::default() };
+        assert!(config.check().unwrap_err().to_string().contains("worker.max_delay"));
+    }
+}

@@ -1,0 +1,71 @@
+//! Encoded bytes to 8-bit RGB, upright information included.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::sniff::{ImageFormat, ImageHeader, ImageLimits, check_dimensions, sniff};
+
+use super::jpeg;
+
+/// A decoded image: rows of RGB bytes, not yet turned upright.
+pub struct Pixels {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// `width * height * 3` bytes.
+    pub rgb: Vec<u8>,
+    /// How to turn it upright.
+    pub orientation: Orientation,
+}
+
+/// Decodes an image within `limits`. Every failure is the image's, with a sentence that says what
+/// is wrong with it.
+pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, Failure> {
+    let header = sniff(bytes, limits)?;
+    match header.format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
+        _ => decode_other(bytes, header, limits),
+    }
+}
+
+fn decode_other(bytes: &[u8], header: ImageHeader, limits: &ImageLimits) -> Result<Pixels, Failure> {
+    let format = match header.format {
+        ImageFormat::Jpeg => image::ImageFormat::Jpeg,
+        ImageFormat::Png => image::ImageFormat::Png,
+        ImageFormat::WebP => image::ImageFormat::WebP,
+        ImageFormat::Gif => image::ImageFormat::Gif,
+        ImageFormat::Bmp => image::ImageFormat::Bmp,
+        ImageFormat::Tiff => image::ImageFormat::Tiff,
+    };
+    let damaged = |error: ImageError| damaged(header.format, &error);
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut memory = Limits::default();
+    // RGBA at 16 bits a channel is the widest pixel there is; a decoder may hold it twice.
+    memory.max_alloc = Some(limits.max_pixels.saturating_mul(16));
+    memory.max_image_width = Some(limits.max_side);
+    memory.max_image_height = Some(limits.max_side);
+    reader.limits(memory.clone());
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    check_dimensions(&ImageHeader { width, height, ..header }, limits)?;
+    decoder.set_limits(memory).map_err(damaged)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    Ok(Pixels { width, height, rgb: image.into_rgb8().into_raw(), orientation })
+}
+
+fn damaged(format: ImageFormat, error: &ImageError) -> Failure {
+    match error {
+        ImageError::Limits(_) => Failure::new(
+            FailureCode::DimensionsTooLarge,
+            format!("decoding the {format} would exceed the memory limit"),
+        ),
+        ImageError::Unsupported(error) => {
+            Failure::new(FailureCode::UnsupportedFormat, format!("this kind of {format} is not served: {error}"))
+        }
+        error => Failure::new(FailureCode::CorruptImage, format!("the {format} image is damaged or cut off: {error}")),
+    }
+}

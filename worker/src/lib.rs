@@ -1,0 +1,19 @@
+//! The worker: pulls jobs, decodes, batches, infers, answers; and the fleet that runs workers.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`image`] | encoded bytes to the model's input, by the manifest |
+//! | [`model`] | model files, the runtime, one session and what its output means |
+//! | [`pipeline`] | a job's way through this process: intake, decode, batch, infer, settle |
+//! | [`fleet`] | worker processes: started, watched, restarted, drained |
+//! | [`app`] | one worker, assembled |
+//!
+//! No other crate names `ort` or decodes pixels.
+
+pub mod app;
+pub mod config;
+pub mod fleet;
+pub mod image;
+pub mod metrics;
+pub mod model;
+pub mod pipeline;

@@ -1,0 +1,167 @@
+//! `shoal-worker`: one worker (`run`), or a supervised fleet of them on this host (`fleet`).
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
+use shoal_shared::{config, process};
+use shoal_worker::app::Worker;
+use shoal_worker::config::WorkerConfig;
+use shoal_worker::fleet::{Fleet, FleetPlan};
+use shoal_worker::model::NO_TELEMETRY_ENV;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "shoal-worker", version, about = "Pulls image jobs, runs the model, answers")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One worker
+    Run(Options),
+    /// Several workers on this host, restarted when they crash, drained when told to stop
+    Fleet {
+        /// Number of workers
+        #[arg(long, default_value_t = 1)]
+        workers: usize,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+#[derive(Args)]
+struct Options {
+    /// Configuration file; table [worker]
+    #[arg(long, env = "SHOAL_CONFIG")]
+    config: Option<PathBuf>,
+    /// Show the effective configuration and leave
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Args, Serialize)]
+struct Flags {
+    /// Model to serve
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    /// Folder with models
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models_dir: Option<PathBuf>,
+    /// Threads of the session (0: all cores, divided between the workers of a fleet)
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<usize>,
+    /// Most images in one run of the session
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_batch: Option<usize>,
+    /// Address of the admin server
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin: Option<String>,
+    #[command(flatten)]
+    nats: NatsFlags,
+}
+
+#[derive(Args, Serialize)]
+struct NatsFlags {
+    /// NATS server addresses, comma separated
+    #[arg(long = "nats-url", env = "SHOAL_NATS_URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+}
+
+fn main() -> ExitCode {
+    if std::env::var_os(NO_TELEMETRY_ENV).is_none() {
+        return restart_without_telemetry();
+    }
+    let cli = Cli::parse();
+    follow_parent();
+    telemetry::init();
+    let (options, workers) = match cli.command {
+        Command::Run(options) => (options, None),
+        Command::Fleet { workers, options } => (options, Some(workers)),
+    };
+    let config = match load(&options) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_CONFIG, &error),
+    };
+    if options.print_config {
+        print!("{}", config::print("worker", &config));
+        return ExitCode::SUCCESS;
+    }
+    // Network only: everything that computes has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(EXIT_SOFTWARE, &error),
+    };
+    match workers {
+        None => runtime.block_on(run_worker(config)),
+        Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config })),
+    }
+}
+
+/// The library reads the variable when it loads; setting it for a running process is not safe, so
+/// the process starts over with it.
+fn restart_without_telemetry() -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    let this = match std::env::current_exe() {
+        Ok(this) => this,
+        Err(error) => return fail(EXIT_SOFTWARE, &error),
+    };
+    let error = std::process::Command::new(this).args(std::env::args_os().skip(1)).env(NO_TELEMETRY_ENV, "1").exec();
+    fail(EXIT_SOFTWARE, &error)
+}
+
+fn load(options: &Options) -> Result<WorkerConfig, config::ConfigError> {
+    let config: WorkerConfig = config::load("worker", options.config.as_deref(), &options.flags)?;
+    config.check()?;
+    Ok(config)
+}
+
+async fn run_worker(config: WorkerConfig) -> ExitCode {
+    let worker = match Worker::build(config).await {
+        Ok(worker) => worker,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
+    };
+    tracing::info!(version = process::VERSION, pid = std::process::id(), "worker starting");
+    let shutdown = stop_on_signal();
+    match worker.run(shutdown).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_SOFTWARE, &error),
+    }
+}
+
+async fn run_fleet(plan: FleetPlan) -> ExitCode {
+    match Fleet::new(plan).run(stop_on_signal()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_SOFTWARE, &error),
+    }
+}
+
+fn stop_on_signal() -> Shutdown {
+    let shutdown = Shutdown::new();
+    let ordered = shutdown.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        ordered.order();
+    });
+    shutdown
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("shoal-worker: {error:#}");
+    ExitCode::from(code)
+}

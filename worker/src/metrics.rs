@@ -1,0 +1,123 @@
+//! Everything a worker measures, registered once.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+use shoal_shared::failure::FailureCode;
+use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS};
+use shoal_shared::prediction::Timings;
+
+/// A worker's metrics.
+pub struct WorkerMetrics {
+    /// Jobs by how they ended.
+    pub jobs: IntCounterVec,
+    /// Jobs given back for another attempt.
+    pub retries: IntCounter,
+    /// Runs of the session that failed.
+    pub session_failures: IntCounter,
+    /// Predictions that could not be cached.
+    pub cache_write_failures: IntCounter,
+    /// Time of a job in each stage.
+    pub stages: HistogramVec,
+    /// Images in a batch.
+    pub batch_size: Histogram,
+    /// Images inferred.
+    pub images: IntCounter,
+    /// Busy time of all decode threads.
+    pub decode_busy: Counter,
+    /// Busy time of all sessions.
+    pub session_busy: Counter,
+    /// Jobs that may be held.
+    pub slots: IntGauge,
+    /// Time from start to ready.
+    pub startup_seconds: prometheus::Gauge,
+}
+
+impl WorkerMetrics {
+    /// Registers everything; every series exists from the start.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self {
+            jobs: IntCounterVec::new(Opts::new("shoal_worker_jobs_total", "Jobs settled, by outcome"), &["outcome"])?,
+            retries: IntCounter::new("shoal_worker_retries_total", "Jobs given back for another attempt")?,
+            session_failures: IntCounter::new("shoal_worker_session_failures_total", "Runs of a session that failed")?,
+            cache_write_failures: IntCounter::new(
+                "shoal_worker_cache_write_failures_total",
+                "Predictions that could not be written to the shared cache",
+            )?,
+            stages: HistogramVec::new(
+                HistogramOpts::new("shoal_worker_stage_seconds", "Time of a job in each stage")
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                &["stage"],
+            )?,
+            batch_size: Histogram::with_opts(
+                HistogramOpts::new("shoal_worker_batch_images", "Images in one run of a session")
+                    .buckets(BATCH_BUCKETS.to_vec()),
+            )?,
+            images: IntCounter::new("shoal_worker_images_total", "Images inferred")?,
+            decode_busy: Counter::new(
+                "shoal_worker_decode_busy_seconds_total",
+                "Time decode threads were working, summed",
+            )?,
+            session_busy: Counter::new(
+                "shoal_worker_session_busy_seconds_total",
+                "Time sessions were running, summed",
+            )?,
+            slots: IntGauge::new("shoal_worker_slots", "Jobs this worker may hold")?,
+            startup_seconds: prometheus::Gauge::new("shoal_worker_startup_seconds", "Time from start to ready")?,
+        };
+        let all: [&dyn BoxedCollector; 11] = [
+            &metrics.jobs,
+            &metrics.retries,
+            &metrics.session_failures,
+            &metrics.cache_write_failures,
+            &metrics.stages,
+            &metrics.batch_size,
+            &metrics.images,
+            &metrics.decode_busy,
+            &metrics.session_busy,
+            &metrics.slots,
+            &metrics.startup_seconds,
+        ];
+        all.into_iter().try_for_each(|collector| registry.register(collector.boxed()))?;
+        metrics.jobs.with_label_values(&["prediction"]);
+        FailureCode::ALL.iter().for_each(|code| drop(metrics.jobs.with_label_values(&[code.as_str()])));
+        Ok(metrics)
+    }
+
+    /// A job was settled with an outcome.
+    pub fn job_done(&self, outcome: &str, timings: &Timings) {
+        self.jobs.with_label_values(&[outcome]).inc();
+        let stages = [
+            ("queue", timings.queue),
+            ("fetch", timings.fetch),
+            ("decode", timings.decode),
+            ("batch_wait", timings.batch_wait),
+            ("infer", timings.infer),
+            ("store", timings.store),
+        ];
+        for (stage, us) in stages {
+            self.stages.with_label_values(&[stage]).observe(f64::from(us) / 1e6);
+        }
+    }
+
+    /// A session ran a batch.
+    pub fn session_ran(&self, rows: usize, took: Duration) {
+        self.batch_size.observe(rows as f64);
+        self.images.inc_by(rows as u64);
+        self.session_busy.inc_by(took.as_secs_f64());
+    }
+}
+
+/// Registering takes a box; a field is cloned into it, sharing its value.
+trait BoxedCollector {
+    fn boxed(&self) -> Box<dyn Collector>;
+}
+
+impl<T: Collector + Clone + 'static> BoxedCollector for T {
+    fn boxed(&self) -> Box<dyn Collector> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,15 @@
+//! Model files, the runtime that executes them, and what their output means.
+
+mod embedded;
+mod loaded;
+mod postprocess;
+mod runtime;
+mod session;
+mod store;
+
+pub use embedded::{DIGITS, default_model};
+pub use loaded::Model;
+pub use postprocess::rank;
+pub use runtime::{Device, NO_TELEMETRY_ENV, Runtime, RuntimeError, Threads};
+pub use session::{BadModel, ModelSession};
+pub use store::{MANIFEST, ModelStore, StoreError};

@@ -1,0 +1,134 @@
+//! Models on disk: a folder each, with `manifest.toml`, the ONNX file and labels.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shoal_shared::manifest::{Manifest, ManifestError, parse_labels};
+use shoal_shared::names::ModelName;
+use thiserror::Error;
+
+use super::embedded::DIGITS;
+use super::loaded::Model;
+
+/// Name of the manifest in a model's folder.
+pub const MANIFEST: &str = "manifest.toml";
+
+/// Why a model cannot be read or written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// No model of that name.
+    #[error("no model `{name}` in {dir}: `shoal models list` shows what is there")]
+    Unknown {
+        /// The name asked for.
+        name: ModelName,
+        /// Where was looked.
+        dir: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The manifest is not right.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+/// The local folder of models; the embedded model is always among them.
+#[derive(Debug, Clone)]
+pub struct ModelStore {
+    dir: PathBuf,
+}
+
+impl ModelStore {
+    /// A store in `dir`, which need not exist yet.
+    pub fn open(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Where a model's files are.
+    pub fn folder(&self, name: &ModelName) -> PathBuf {
+        self.dir.join(name.as_str())
+    }
+
+    /// Whether a model is there to be loaded.
+    pub fn contains(&self, name: &ModelName) -> bool {
+        is_embedded(name) || self.folder(name).join(MANIFEST).exists()
+    }
+
+    /// Every model's manifest, by name.
+    pub fn list(&self) -> Result<Vec<Manifest>, StoreError> {
+        let mut manifests = vec![Manifest::parse(DIGITS.manifest)?];
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(manifests) };
+        for entry in entries.flatten() {
+            let path = entry.path().join(MANIFEST);
+            if path.exists() {
+                manifests.push(Manifest::parse(&read_text(&path)?)?);
+            }
+        }
+        manifests.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(manifests)
+    }
+
+    /// The manifest of one model.
+    pub fn manifest(&self, name: &ModelName) -> Result<Manifest, StoreError> {
+        let path = self.folder(name).join(MANIFEST);
+        if path.exists() {
+            return Ok(Manifest::parse(&read_text(&path)?)?);
+        }
+        if is_embedded(name) {
+            return Ok(Manifest::parse(DIGITS.manifest)?);
+        }
+        Err(StoreError::Unknown { name: name.clone(), dir: self.dir.clone() })
+    }
+
+    /// Reads a model into memory.
+    pub fn load(&self, name: &ModelName) -> Result<Model, StoreError> {
+        let folder = self.folder(name);
+        if !folder.join(MANIFEST).exists() && is_embedded(name) {
+            return Model::embedded(&DIGITS);
+        }
+        let manifest = self.manifest(name)?;
+        let labels = match &manifest.labels {
+            Some(file) => parse_labels(&read_text(&folder.join(file))?),
+            None => Vec::new(),
+        };
+        let path = folder.join(&manifest.file);
+        let onnx = fs::read(&path).map_err(|source| StoreError::File { path, source })?;
+        Ok(Model::new(manifest, labels, onnx))
+    }
+
+    /// Writes a model's files; the manifest last, so that a model is whole or not there.
+    pub fn add(&self, manifest: &Manifest, files: &[(&str, &[u8])]) -> Result<PathBuf, StoreError> {
+        let folder = self.folder(&manifest.name);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File { path, source }
+        };
+        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        for (name, bytes) in files {
+            write(&folder.join(name), bytes)?;
+        }
+        let text = toml::to_string_pretty(manifest).unwrap_or_default();
+        write(&folder.join(MANIFEST), text.as_bytes())?;
+        Ok(folder)
+    }
+}
+
+fn is_embedded(name: &ModelName) -> bool {
+    name.as_str() == "digits"
+}
+
+fn read_text(path: &Path) -> Result<String, StoreError> {
+    fs::read_to_string(path).map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
+/// Under another name first: a reader never sees half a file.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let partial = path.with_extension("partial");
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|source| StoreError::File { path: path.to_owned(), source })
+}

@@ -1,0 +1,94 @@
+//! A job's way through this process. Each stage takes what it works on by value and hands on the
+//! next type; closing the first stage lets every later one run dry, which is the drain.
+//!
+//! ```text
+//! pullers ─▶ intake ─▶ lanes ─▶ decode threads ─▶ session thread ─▶ settle
+//!  slots     checks    weighted   bytes → row      batch → scores    store, answer, ack
+//! ```
+
+mod batch;
+mod decoding;
+mod intake;
+mod lanes;
+mod sessions;
+mod settle;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use shoal_nats::delivery::Delivery;
+use shoal_shared::digest::CacheKey;
+use shoal_shared::failure::Failure;
+use shoal_shared::prediction::{Prediction, Timings};
+
+pub use batch::collect;
+pub use decoding::{DecodePool, run_decode_thread};
+pub use intake::Intake;
+pub use lanes::{Laned, Lanes, lanes};
+pub use sessions::{SessionThread, SessionWork};
+pub use settle::Settler;
+
+/// A job in hand with its image.
+pub struct Held {
+    /// The right to settle it; holds its slot.
+    pub delivery: Delivery,
+    /// The encoded image.
+    pub image: Bytes,
+    /// Where its prediction is cached. Set once the image's digest is known.
+    pub key: Option<CacheKey>,
+    /// Where its time went so far.
+    pub timings: Timings,
+    /// When it entered the current stage.
+    pub entered: std::time::Instant,
+}
+
+/// A job whose image has become a row of the input tensor.
+pub struct Decoded {
+    /// The job.
+    pub held: Held,
+    /// Values of its row.
+    pub row: Vec<f32>,
+}
+
+/// A job that is ready to be settled.
+pub struct Finished {
+    /// The job.
+    pub held: Held,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Images in its batch; 0 when no session ran.
+    pub batch: u16,
+}
+
+/// What became of a job.
+pub enum Verdict {
+    /// The session answered.
+    Predicted(Prediction),
+    /// The cache answered.
+    Cached(Prediction),
+    /// It ends without a prediction, and trying again would not help.
+    Failed(Failure),
+    /// It failed through no fault of its own: another attempt may succeed.
+    Retry(String),
+}
+
+/// The way to the settler; bounded by the slots.
+pub type FinishedSender = tokio::sync::mpsc::UnboundedSender<Finished>;
+
+/// The way to the session.
+pub type DecodedSender = Sender<Decoded>;
+
+/// Microseconds since `earlier`, for [`Timings`].
+pub fn micros_since(earlier: std::time::Instant) -> u32 {
+    earlier.elapsed().as_micros().min(u128::from(u32::MAX)) as u32
+}
+
+/// What every stage shares.
+#[derive(Clone)]
+pub struct Shared {
+    /// Counters and histograms.
+    pub metrics: Arc<crate::metrics::WorkerMetrics>,
+    /// The model served.
+    pub model: Arc<crate::model::Model>,
+}

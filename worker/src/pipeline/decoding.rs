@@ -1,0 +1,97 @@
+//! The decode threads: check the digest, decode, resize, normalise. One thread's failure is one
+//! image's failure.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use shoal_shared::digest::{CacheKey, ImageSha256};
+use shoal_shared::failure::{Failure, FailureCode};
+
+use super::lanes::Lanes;
+use super::{Decoded, DecodedSender, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
+use crate::image::Preprocessor;
+
+/// Rows that have been used and may be filled again.
+#[derive(Clone)]
+pub struct DecodePool {
+    give: Sender<Vec<f32>>,
+    take: Receiver<Vec<f32>>,
+    row_len: usize,
+}
+
+impl DecodePool {
+    /// Keeps at most `rows` unused rows of `row_len` values.
+    pub fn new(rows: usize, row_len: usize) -> Self {
+        let (give, take) = bounded(rows);
+        Self { give, take, row_len }
+    }
+
+    fn take(&self) -> Vec<f32> {
+        self.take.try_recv().unwrap_or_else(|_| vec![0.0; self.row_len])
+    }
+
+    /// Returns a row; beyond the bound it is freed.
+    pub fn give_back(&self, row: Vec<f32>) {
+        let _ = self.give.try_send(row);
+    }
+}
+
+/// Decodes until the lanes are closed and empty.
+pub fn run_decode_thread(
+    shared: &Shared,
+    mut preprocessor: Preprocessor,
+    pool: &DecodePool,
+    lanes: &Arc<Lanes<Held>>,
+    (decoded, finished): (DecodedSender, FinishedSender),
+) {
+    while let Some(mut held) = lanes.pop() {
+        let begun = Instant::now();
+        held.timings.fetch = held.timings.fetch.saturating_add(micros_since(held.entered));
+        let mut row = pool.take();
+        let result = work(shared, &mut preprocessor, &mut held, &mut row);
+        held.timings.decode = micros_since(begun);
+        held.entered = Instant::now();
+        shared.metrics.decode_busy.inc_by(begun.elapsed().as_secs_f64());
+        match result {
+            // The session outlives the decode threads; a closed channel means that it died, and
+            // the job comes back to another worker after ack_wait.
+            Ok(()) => drop(decoded.send(Decoded { held, row })),
+            Err(verdict) => {
+                pool.give_back(row);
+                let _ = finished.send(Finished { held, verdict, batch: 0 });
+            }
+        }
+    }
+}
+
+fn work(shared: &Shared, preprocessor: &mut Preprocessor, held: &mut Held, row: &mut [f32]) -> Result<(), Verdict> {
+    if held.delivery.is_expired() {
+        let failure =
+            Failure::new(FailureCode::DeadlineExceeded, "the deadline had passed before the image was decoded");
+        return Err(Verdict::Failed(failure));
+    }
+    check_digest(shared, held)?;
+    let image = held.image.clone();
+    match catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&image, row))) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) => Err(Verdict::Failed(failure)),
+        Err(_) => Err(Verdict::Retry("decoding panicked".into())),
+    }
+}
+
+fn check_digest(shared: &Shared, held: &mut Held) -> Result<(), Verdict> {
+    let image = match &held.key {
+        Some(key) => key.image,
+        None => ImageSha256::of(&held.image),
+    };
+    if let Some(expected) = held.delivery.wishes.digest.filter(|&expected| expected != image) {
+        let message = format!("the image's SHA-256 is {image}, the job says {expected}");
+        return Err(Verdict::Failed(Failure::new(FailureCode::DigestMismatch, message)));
+    }
+    if held.key.is_none() {
+        held.key = Some(CacheKey { model: shared.model.digest.clone(), image });
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! From delivery to held job: is it still wanted, is it answered already, where is its image?
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shoal_nats::cache::SharedCache;
+use shoal_nats::delivery::Delivery;
+use shoal_nats::uploads::Uploads;
+use shoal_shared::digest::{CacheKey, ImageSha256};
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::prediction::{Prediction, Timings};
+use shoal_shared::sniff::ImageLimits;
+use tokio::sync::mpsc;
+
+use super::lanes::{Laned, Lanes};
+use super::{Finished, FinishedSender, Held, Shared, Verdict, micros_since};
+
+/// The first stage.
+pub struct Intake {
+    /// What every stage shares.
+    pub shared: Shared,
+    /// The tier of the cache that may hold the answer already.
+    pub cache: SharedCache,
+    /// Where large images are.
+    pub uploads: Uploads,
+    /// Bounds on images.
+    pub limits: ImageLimits,
+    /// Jobs that need work go here.
+    pub lanes: Arc<Lanes<Held>>,
+    /// Jobs that need none go here.
+    pub finished: FinishedSender,
+}
+
+impl Laned for Held {
+    fn lane(&self) -> shoal_shared::names::Lane {
+        self.delivery.lane
+    }
+}
+
+impl Intake {
+    /// Takes deliveries until every puller has ended, then closes the lanes.
+    pub async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
+        while let Some(delivery) = deliveries.recv().await {
+            self.take(delivery).await;
+        }
+        self.lanes.close();
+    }
+
+    async fn take(&self, delivery: Delivery) {
+        let entered = Instant::now();
+        let queue = delivery.queue_delay().as_micros().min(u128::from(u32::MAX)) as u32;
+        let timings = Timings { queue, ..Timings::default() };
+        let image = delivery.payload.clone();
+        let mut held = Held { delivery, image, key: None, timings, entered };
+        match self.examine(&mut held).await {
+            None => self.lanes.push(held),
+            Some(verdict) => self.finish(held, verdict),
+        }
+    }
+
+    /// `None` when the job needs work.
+    async fn examine(&self, held: &mut Held) -> Option<Verdict> {
+        if held.delivery.is_expired() {
+            let failure =
+                Failure::new(FailureCode::DeadlineExceeded, "the deadline had passed before a worker was free");
+            return Some(Verdict::Failed(failure));
+        }
+        if let Some(object) = held.delivery.object.clone() {
+            match self.fetch(held, &object).await {
+                Ok(()) => {}
+                Err(verdict) => return Some(verdict),
+            }
+        }
+        // Our gateways have looked before they published; others have not, and a redelivered job
+        // may have been answered by a worker that died before its acknowledgement.
+        let may_be_answered = held.delivery.attempt > 1 || !held.delivery.wishes.bincode;
+        if may_be_answered && !held.delivery.wishes.no_store {
+            return self.look_up(held).await.map(Verdict::Cached);
+        }
+        None
+    }
+
+    async fn fetch(&self, held: &mut Held, object: &str) -> Result<(), Verdict> {
+        let begun = Instant::now();
+        match self.uploads.get(object, self.limits.max_bytes).await {
+            Ok(Some(image)) => held.image = image,
+            Ok(None) => {
+                let message = "the upload that the job refers to is gone";
+                return Err(Verdict::Failed(Failure::new(FailureCode::NotFound, message)));
+            }
+            Err(error) => return Err(Verdict::Retry(error.to_string())),
+        }
+        held.timings.fetch = micros_since(begun);
+        Ok(())
+    }
+
+    async fn look_up(&self, held: &mut Held) -> Option<Prediction> {
+        let key = CacheKey { model: self.shared.model.digest.clone(), image: ImageSha256::of(&held.image) };
+        let found = self.cache.get(&key).await.ok().flatten();
+        held.key = Some(key);
+        found
+    }
+
+    fn finish(&self, held: Held, verdict: Verdict) {
+        // The settler ends after this stage, so the channel is open.
+        let _ = self.finished.send(Finished { held, verdict, batch: 0 });
+    }
+}

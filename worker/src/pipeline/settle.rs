@@ -1,0 +1,159 @@
+//! The last stage: store the prediction, answer, acknowledge, in this order. What fails before
+//! the acknowledgement is repeated; repeating it stores and answers the same.
+
+use std::time::{Duration, Instant};
+
+use shoal_nats::Bus;
+use shoal_nats::cache::SharedCache;
+use shoal_nats::dead::{Epitaph, dead_outcome};
+use shoal_nats::uploads::Uploads;
+use shoal_shared::answer::Answer;
+use shoal_shared::codec;
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::NodeId;
+use shoal_shared::prediction::{Outcome, Prediction, Served};
+use shoal_shared::process::shutdown::Shutdown;
+use tokio::sync::mpsc;
+
+use super::{Finished, Held, Shared, Verdict, micros_since};
+
+/// Settles jobs; cheap to clone.
+#[derive(Clone)]
+pub struct Settler {
+    /// What every stage shares.
+    pub shared: Shared,
+    /// The bus.
+    pub bus: Bus,
+    /// The shared cache.
+    pub cache: SharedCache,
+    /// The large uploads.
+    pub uploads: Uploads,
+    /// This worker.
+    pub worker: NodeId,
+    /// Deliveries after which a job that keeps failing is given up.
+    pub max_attempts: u64,
+}
+
+impl Settler {
+    /// Settles until every earlier stage has ended and everything is settled. Jobs are settled
+    /// side by side: each waits for its own acknowledgements only.
+    pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Finished>) {
+        let settling = Shutdown::new();
+        while let Some(job) = finished.recv().await {
+            let settler = self.clone();
+            settling.spawn(async move { settler.settle(job).await });
+        }
+        settling.order();
+        settling.finished().await;
+    }
+
+    async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
+        let result = match verdict {
+            Verdict::Retry(reason) => return self.retry(held, reason).await,
+            Verdict::Failed(failure) => Err(failure),
+            Verdict::Cached(prediction) => Ok(prediction),
+            Verdict::Predicted(prediction) => {
+                let begun = Instant::now();
+                self.store(&held, &prediction).await;
+                held.timings.store = micros_since(begun);
+                Ok(prediction)
+            }
+        };
+        let kind = result.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "prediction");
+        let outcome = Outcome { job: held.delivery.id.clone(), result, served: self.served(&held, batch) };
+        if let Err(error) = self.answer(&held, &outcome).await {
+            tracing::warn!(job.id = %held.delivery.id, %error, "the outcome could not be stored: the job is given back");
+            let pause = backoff(held.delivery.attempt);
+            return held.delivery.nak(pause).await;
+        }
+        self.shared.metrics.job_done(kind, &held.timings);
+        self.close(held).await;
+    }
+
+    /// A cache that cannot be written costs a future inference, not this answer.
+    async fn store(&self, held: &Held, prediction: &Prediction) {
+        if held.delivery.wishes.no_store {
+            return;
+        }
+        let Some(key) = &held.key else { return };
+        if let Err(error) = self.cache.put(key, prediction).await {
+            self.shared.metrics.cache_write_failures.inc();
+            tracing::warn!(%error, "prediction not cached");
+        }
+    }
+
+    /// Gateways wait on an inbox; everybody else finds the outcome in the results stream, and on
+    /// the subject they named.
+    async fn answer(&self, held: &Held, outcome: &Outcome) -> Result<(), shoal_nats::BusError> {
+        let wishes = &held.delivery.wishes;
+        if wishes.bincode
+            && let Some(reply) = &wishes.reply
+        {
+            let encoded = codec::encode(outcome).or_else(|error| {
+                let failure = Failure::new(FailureCode::Internal, format!("the answer cannot be encoded: {error}"));
+                codec::encode(&Outcome { result: Err(failure), ..outcome.clone() })
+            });
+            return self.bus.send(reply.clone(), encoded.unwrap_or_default()).await;
+        }
+        let json = Answer::of(outcome, wishes.top_k).to_json();
+        self.bus.store_result(&held.delivery.id, json.clone()).await?;
+        if let Some(reply) = &wishes.reply {
+            self.bus.send(reply.clone(), json).await?;
+        }
+        Ok(())
+    }
+
+    fn served(&self, held: &Held, batch: u16) -> Served {
+        Served {
+            worker: self.worker.to_string(),
+            batch,
+            attempt: held.delivery.attempt.min(u64::from(u16::MAX)) as u16,
+            timings: held.timings,
+        }
+    }
+
+    async fn retry(&self, held: Held, reason: String) {
+        let attempt = held.delivery.attempt;
+        if attempt < self.max_attempts {
+            tracing::warn!(job.id = %held.delivery.id, attempt, reason, "the job will be tried again");
+            self.shared.metrics.retries.inc();
+            return held.delivery.nak(backoff(attempt)).await;
+        }
+        let epitaph = Epitaph { reason, attempts: attempt, worker: self.worker.to_string() };
+        if let Err(error) = self.bus.bury(&held.delivery, &epitaph).await {
+            tracing::error!(job.id = %held.delivery.id, %error, "the dead letter could not be written");
+            return held.delivery.nak(backoff(attempt)).await;
+        }
+        tracing::error!(job.id = %held.delivery.id, attempt, reason = epitaph.reason, "the job is given up");
+        let outcome = dead_outcome(held.delivery.id.clone(), &epitaph);
+        if let Err(error) = self.answer(&held, &outcome).await {
+            tracing::warn!(%error, "the publisher of a dead job could not be told");
+        }
+        self.shared.metrics.job_done(FailureCode::DeadLettered.as_str(), &held.timings);
+        held.delivery.ack().await;
+    }
+
+    async fn close(&self, held: Held) {
+        let object = held.delivery.object.clone();
+        held.delivery.ack().await;
+        if let Some(object) = object {
+            self.uploads.remove(&object).await;
+        }
+    }
+}
+
+/// Delay before another attempt: doubling from a quarter of a second up to ten.
+fn backoff(attempt: u64) -> Duration {
+    Duration::from_millis(250 << attempt.saturating_sub(1).min(6)).min(Duration::from_secs(10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_bound() {
+        let delays: Vec<u128> = (0..9).map(|attempt| backoff(attempt).as_millis()).collect();
+        assert_eq!(delays, [250, 250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    }
+}
