@@ -5,7 +5,7 @@ pub mod catalogue;
 pub mod download;
 mod list;
 pub mod pull;
-//mod synth;
+mod synth;
 
 use std::path::PathBuf;
 
@@ -67,6 +67,6 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         Command::Pull { name } => pull::by_name(&name, &store),
         Command::Add { file, manifest } => add::add(&file, &manifest, &store),
         Command::Show { name } => list::show(&name, &store),
-        Command::Synth { .. } => Ok(()),
+        Command::Synth { int8, seed, .. } => synth::resnet50(int8, seed, &store),
     }
 }

@@ -5,7 +5,7 @@ use shoal_synth::Precision;
 use shoal_worker::model::ModelStore;
 
 /// Writes the model into the store as `resnet50-synth` or `resnet50-synth-int8`.
-pub fn resnet50(int8: bool, seed: u64, store: &ModelStore) -> anyhow::Result<()> {
+pub(super) fn resnet50(int8: bool, seed: u64, store: &ModelStore) -> anyhow::Result<()> {
     let (name, precision) = match int8 {
         true => ("resnet50-synth-int8", Precision::Int8),
         false => ("resnet50-synth", Precision::Fp32),
@@ -32,6 +32,10 @@ pub fn resnet50(int8: bool, seed: u64, store: &ModelStore) -> anyhow::Result<()>
         batch: BatchSpec::default(),
     };
     let folder = store.add(&manifest, &[("model.onnx", &onnx)])?;
-    println!("{name}: {:.1} MB in {}. Its weights are random: real cost, meaningless labels.", onnx.len() as f64 / 1e6, folder.display());
+    println!(
+        "{name}: {:.1} MB in {}. Its weights are random: real cost, meaningless labels.",
+        onnx.len() as f64 / 1e6,
+        folder.display()
+    );
     Ok(())
 }
