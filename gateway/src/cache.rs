@@ -7,6 +7,7 @@ use moka::sync::Cache;
 use shoal_shared::digest::{CacheKey, ImageMd5};
 use shoal_shared::failure::Failure;
 use shoal_shared::prediction::Prediction;
+use shoal_shared::sniff::{ImageFormat, format_of};
 
 use crate::config::CacheConfig;
 
@@ -17,6 +18,8 @@ pub struct Entry {
     pub prediction: Prediction,
     /// MD5 of the image, computed once.
     pub md5: ImageMd5,
+    /// The image's format.
+    pub format: Option<ImageFormat>,
     /// When it came into memory.
     pub since: Instant,
 }
@@ -25,6 +28,11 @@ pub struct Entry {
 const ENTRY_OVERHEAD: usize = 200;
 
 impl Entry {
+    /// For a prediction of `image`.
+    pub fn of(prediction: Prediction, image: &[u8]) -> Self {
+        Self { prediction, md5: ImageMd5::of(image), format: format_of(image), since: Instant::now() }
+    }
+
     fn weight(&self) -> u32 {
         let labels: usize = self.prediction.top.iter().map(|class| class.label.len() + 40).sum();
         (ENTRY_OVERHEAD + labels) as u32

@@ -14,11 +14,11 @@ use shoal_nats::Bus;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::replies::Replies;
 use shoal_nats::uploads::Uploads;
-use shoal_shared::digest::{CacheKey, ImageMd5, ImageSha256};
+use shoal_shared::digest::{CacheKey, ImageSha256};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Served;
-use shoal_shared::sniff::{ImageFormat, ImageLimits, sniff};
+use shoal_shared::sniff::{ImageLimits, sniff};
 
 pub use admission::{Admission, Admitted};
 use flight::{Landed, Mission};
@@ -93,8 +93,6 @@ pub struct Answered {
     pub source: Source,
     /// The key it is cached under.
     pub key: CacheKey,
-    /// The image's format, when it was looked at.
-    pub format: Option<ImageFormat>,
     /// Who computed it, when that just happened.
     pub served: Option<Served>,
     /// Time in the cache's tiers.
@@ -219,18 +217,16 @@ impl Predictor {
             self.0.metrics.negative_hits.inc();
             return Err(failure);
         }
-        let header = sniff(&ask.image, &self.0.config.limits)?;
+        sniff(&ask.image, &self.0.config.limits)?;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
         let deadline = asked + timeout;
-        let mut landed = self.fly(&ask, model.name, &key, by_cache, deadline).await?;
-        landed.format = Some(header.format);
-        Ok(landed)
+        self.fly(&ask, model.name, &key, by_cache, deadline).await
     }
 
     fn from_memory(&self, key: &CacheKey) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
         let (source, key) = (Source::Hit, key.clone());
-        Some(Answered { entry, source, key, format: None, served: None, cache: Duration::ZERO, publish: None })
+        Some(Answered { entry, source, key, served: None, cache: Duration::ZERO, publish: None })
     }
 
     /// Joins the flight for this image or starts one, and waits for it until the deadline.
@@ -264,7 +260,7 @@ impl Predictor {
                 Landed::Answered { entry, source, served, cache, publish } => {
                     let source = if started { source } else { Source::Coalesced };
                     let key = key.clone();
-                    return Ok(Answered { entry, source, key, format: None, served, cache, publish });
+                    return Ok(Answered { entry, source, key, served, cache, publish });
                 }
             }
         }
@@ -274,9 +270,4 @@ impl Predictor {
 fn too_late(deadline: Instant) -> Failure {
     let over = deadline.elapsed();
     Failure::new(FailureCode::DeadlineExceeded, format!("no answer by the deadline ({over:?} ago)"))
-}
-
-/// MD5 in the place where it is known to be needed.
-pub(crate) fn entry_of(prediction: shoal_shared::prediction::Prediction, image: &[u8]) -> Arc<Entry> {
-    Arc::new(Entry { prediction, md5: ImageMd5::of(image), since: Instant::now() })
 }

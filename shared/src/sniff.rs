@@ -89,6 +89,11 @@ impl Default for ImageLimits {
     }
 }
 
+/// The format that the first bytes announce.
+pub fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    imagesize::image_type(bytes).ok().and_then(ImageFormat::of)
+}
+
 /// Reads the header of `bytes` and holds it against `limits`.
 pub fn sniff(bytes: &[u8], limits: &ImageLimits) -> Result<ImageHeader, Failure> {
     if bytes.is_empty() {

@@ -13,7 +13,7 @@ use shoal_shared::prediction::MAX_TOP_K;
 use warp::Filter;
 use warp::http::{HeaderMap, StatusCode, header};
 
-use super::upload::{Bounds, Upload, receive};
+use super::upload::{Announced, Bounds, Upload, receive};
 use super::{Query, caching, error, json, observed, with};
 use crate::predict::{Answered, Ask, Predictor};
 
@@ -83,10 +83,14 @@ where
         Err(failure) => return error::response(&failure),
     };
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let length = text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok());
+    let announced = Announced {
+        content_type: text(header::CONTENT_TYPE),
+        length: text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
+        waits_for_consent: headers.contains_key(header::EXPECT),
+    };
     let config = predictor.config();
     let bounds = Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout };
-    let upload = match receive(text(header::CONTENT_TYPE), length, body, bounds).await {
+    let upload = match receive(announced, body, bounds).await {
         Ok(upload) => upload,
         Err(failure) => return error::response(&failure),
     };
@@ -149,7 +153,7 @@ fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, timin
 
 fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
     let entry = &answered.entry;
-    let extension = answered.format.map_or("jpeg", |format| format.extension());
+    let extension = entry.format.map_or("jpeg", |format| format.extension());
     Success {
         image_file_name: Some(format!("{}.{extension}", entry.md5)),
         image_sha256: Some(answered.key.image.to_string()),

@@ -15,11 +15,24 @@ const MAX_PARTS: usize = 32;
 /// Boundaries, part headers and small fields around the image.
 const MULTIPART_OVERHEAD: usize = 256 * 1024;
 
+/// Bytes of a refused upload that are read and thrown away.
+const MAX_DISCARDED: usize = 64 * 1024 * 1024;
+/// Time spent on that.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+
 /// A complete upload.
 pub(super) struct Upload {
     pub(super) image: Bytes,
     pub(super) sha256: ImageSha256,
     pub(super) receive: Duration,
+}
+
+/// What the request's head says about the upload.
+pub(super) struct Announced<'a> {
+    pub(super) content_type: Option<&'a str>,
+    pub(super) length: Option<u64>,
+    /// `Expect: 100-continue`: nothing is sent before the body is read.
+    pub(super) waits_for_consent: bool,
 }
 
 /// What bounds an upload.
@@ -30,21 +43,20 @@ pub(super) struct Bounds {
 }
 
 /// Reads the whole upload, or says what is wrong with it.
-pub(super) async fn receive<S, B>(
-    content_type: Option<&str>,
-    content_length: Option<u64>,
-    body: S,
-    bounds: Bounds,
-) -> Result<Upload, Failure>
+pub(super) async fn receive<S, B>(announced: Announced<'_>, body: S, bounds: Bounds) -> Result<Upload, Failure>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
     B: Buf,
 {
     let begun = Instant::now();
+    let content_type = announced.content_type;
     let boundary = content_type.and_then(|kind| multer::parse_boundary(kind).ok());
     let is_form = content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/"));
     let allowed = bounds.max_bytes + if is_form { MULTIPART_OVERHEAD } else { 0 };
-    if let Some(length) = content_length.filter(|&length| length > allowed as u64) {
+    if let Some(length) = announced.length.filter(|&length| length > allowed as u64) {
+        if !announced.waits_for_consent {
+            discard(body).await;
+        }
         return Err(too_large(length, bounds.max_bytes));
     }
     let chunks = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
@@ -60,6 +72,25 @@ where
         Failure::new(FailureCode::BadRequest, message)
     })??;
     Ok(Upload { image, sha256, receive: begun.elapsed() })
+}
+
+/// Most clients read the answer only after they have sent everything; closing on them would turn
+/// the refusal into a broken pipe. Bounded in bytes and time.
+async fn discard<S, B>(mut body: S)
+where
+    S: Stream<Item = Result<B, warp::Error>> + Unpin,
+    B: Buf,
+{
+    let reading = async {
+        let mut discarded = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            discarded += chunk.remaining();
+            if discarded > MAX_DISCARDED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 async fn read_raw<S, E>(mut chunks: S, max_bytes: usize) -> Result<(Bytes, ImageSha256), Failure>

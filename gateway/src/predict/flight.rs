@@ -11,7 +11,7 @@ use shoal_shared::headers::{ACCEPT_BINCODE, Deadline};
 use shoal_shared::names::{JobId, ModelName};
 use shoal_shared::prediction::{Outcome, Prediction, Served};
 
-use super::{Ask, Inner, Source, entry_of};
+use super::{Ask, Inner, Source};
 use crate::cache::Entry;
 
 /// How a flight ended.
@@ -72,7 +72,7 @@ impl Mission {
     }
 
     fn keep(&self, inner: &Inner, prediction: Prediction) -> Arc<Entry> {
-        let entry = entry_of(prediction, &self.ask.image);
+        let entry = Arc::new(Entry::of(prediction, &self.ask.image));
         // A worker with another version of the model may have answered: its key is its own.
         if !self.ask.caching.no_store && entry.prediction.digest == self.key.model {
             inner.memory.put(self.key.clone(), entry.clone());

@@ -1,0 +1,132 @@
+//! A whole fleet of real processes: nats-server, gateways, workers.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::eventually;
+use crate::http;
+use crate::nats::NatsServer;
+use crate::process::{Process, binary, repository};
+
+/// How a fleet is to be.
+#[derive(Clone)]
+pub struct FleetPlan {
+    /// The model served.
+    pub model: String,
+    /// Folder with models; none: only the embedded one.
+    pub models_dir: Option<PathBuf>,
+    /// Number of workers.
+    pub workers: usize,
+    /// Environment of the gateway.
+    pub gateway_env: Vec<(String, String)>,
+    /// Environment of the workers.
+    pub worker_env: Vec<(String, String)>,
+}
+
+impl Default for FleetPlan {
+    fn default() -> Self {
+        let (gateway_env, worker_env) = (Vec::new(), Vec::new());
+        Self { model: "digits".into(), models_dir: None, workers: 1, gateway_env, worker_env }
+    }
+}
+
+/// A running fleet; gone when dropped.
+pub struct Fleet {
+    /// Gateways with their base addresses.
+    pub gateways: Vec<(Process, String)>,
+    /// Workers.
+    pub workers: Vec<Process>,
+    /// The bus.
+    pub nats: NatsServer,
+    plan: FleetPlan,
+}
+
+impl Fleet {
+    /// Starts a fleet and waits until it is ready.
+    pub fn start(plan: FleetPlan) -> Self {
+        let nats = NatsServer::start();
+        provision(&nats, &plan.model);
+        let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan };
+        (0..fleet.plan.workers).for_each(|_| fleet.add_worker());
+        fleet.add_gateway();
+        fleet.wait_ready(fleet.plan.workers);
+        fleet
+    }
+
+    /// The first gateway's address with a path behind it.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.gateways[0].1)
+    }
+
+    /// Starts one more worker.
+    pub fn add_worker(&mut self) {
+        let number = self.workers.len();
+        let mut command = Command::new(binary("shoal-worker"));
+        command.args(["run", "--model", &self.plan.model, "--nats-url", &self.nats.url(), "--threads", "1"]);
+        if let Some(dir) = &self.plan.models_dir {
+            command.arg("--models-dir").arg(dir);
+        }
+        command.envs(self.plan.worker_env.iter().cloned()).current_dir(repository());
+        let log = self.nats.dir().join(format!("worker-{number}.log"));
+        self.workers.push(Process::start(&mut command, &log));
+    }
+
+    /// Starts one more gateway.
+    pub fn add_gateway(&mut self) {
+        let number = self.gateways.len();
+        let log = self.nats.dir().join(format!("gateway-{number}.log"));
+        let mut command = Command::new(binary("shoal-gateway"));
+        command.args(["--listen", "127.0.0.1:0", "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
+        command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
+        let process = Process::start(&mut command, &log);
+        let mut address = None;
+        eventually("the gateway says where it listens", || {
+            address = listening_address(&process.log());
+            address.is_some()
+        });
+        self.gateways.push((process, format!("http://{}", address.unwrap())));
+    }
+
+    /// Waits until every gateway sees `workers` workers.
+    pub fn wait_ready(&self, workers: usize) {
+        for (_, base) in &self.gateways {
+            let url = format!("{base}/readyz");
+            eventually("the gateway is ready", || {
+                http::get(&url).json()["workers"].as_u64() == Some(workers as u64) && http::is_ok(&url)
+            });
+        }
+    }
+
+    /// Sum of a counter over the workers that still run, by its exact series name.
+    pub fn worker_metric(&self, series: &str) -> f64 {
+        let list = http::get(&self.url("/models")).json();
+        let admins = list["workers"].as_array().cloned().unwrap_or_default();
+        admins
+            .iter()
+            .filter_map(|worker| worker["admin"].as_str())
+            .map(|admin| metric(&format!("http://{admin}/metrics"), series))
+            .sum()
+    }
+}
+
+/// The value of one series of a metrics page; 0 when it is absent.
+pub fn metric(url: &str, series: &str) -> f64 {
+    let page = String::from_utf8(http::get(url).body).unwrap();
+    let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+/// Creates streams, consumers and buckets with the operator's command.
+pub fn provision(nats: &NatsServer, model: &str) {
+    let output = Command::new(binary("shoal"))
+        .args(["provision", "--model", model, "--nats-url", &nats.url()])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn listening_address(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("gateway listening"))?;
+    let fields: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(fields["address"].as_str()?.to_owned())
+}

@@ -1,0 +1,76 @@
+//! The few HTTP requests tests make.
+
+use std::io::Read;
+
+use serde_json::Value;
+
+/// A response, read whole.
+#[derive(Debug)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+}
+
+fn read(response: ureq::http::Response<ureq::Body>) -> Response {
+    let status = response.status().as_u16();
+    let headers =
+        response.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_owned())).collect();
+    let mut body = Vec::new();
+    response.into_body().into_reader().read_to_end(&mut body).unwrap();
+    Response { status, headers, body }
+}
+
+/// GET.
+pub fn get(url: &str) -> Response {
+    read(agent().get(url).call().unwrap_or_else(|error| panic!("{url}: {error}")))
+}
+
+/// Whether GET answers 200.
+pub fn is_ok(url: &str) -> bool {
+    agent().get(url).call().is_ok_and(|response| response.status() == 200)
+}
+
+/// POST of raw bytes with extra headers.
+pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    try_post(url, headers, body).unwrap_or_else(|error| panic!("{url}: {error}"))
+}
+
+/// POST that may fail on the way.
+pub fn try_post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
+    let mut request = agent().post(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send(body).map(read).map_err(|error| error.to_string())
+}
+
+/// POST of a form with one file.
+pub fn post_file(url: &str, field: &str, file_name: &str, content: &[u8]) -> Response {
+    const BOUNDARY: &str = "----shoal-test-boundary";
+    let mut body =
+        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{file_name}\"\r\nContent-Type: application/octet-stream\r\n\r\n")
+            .into_bytes();
+    body.extend_from_slice(content);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    post(url, &[("Content-Type", &format!("multipart/form-data; boundary={BOUNDARY}"))], &body)
+}
