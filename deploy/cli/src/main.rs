@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    telemetry::init();
+    telemetry::init_with("warn");
     // Children are tied to the thread that started them, so there is one thread only.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {

@@ -39,7 +39,7 @@ pub struct Options {
     /// Use a NATS server that is running already
     #[arg(long, env = "SHOAL_NATS_URL")]
     nats_url: Option<String>,
-    /// Port of the NATS server that is started; a free one is taken when it is in use
+    /// Port of the NATS server that is started; a free one is taken when it is in use or 0
     #[arg(long, default_value_t = 4222)]
     nats_port: u16,
     /// Folder for the queue, models and logs

@@ -49,11 +49,9 @@ fn auto(store: &ModelStore) -> anyhow::Result<Chosen> {
     let settings = pull::Settings { connect_timeout: CONNECT_PATIENCE, attempts: 1, ..pull::Settings::from_env() };
     match pull::pull(entry, store, &settings) {
         Ok(()) => chosen(preferred, "fetched from the catalogue just now".into()),
-        Err(error) => chosen(
+        Err(_) => chosen(
             default_model(),
-            format!(
-                "embedded; ResNet-50 could not be fetched ({error:#}): `shoal models pull {PREFERRED}` tries again"
-            ),
+            format!("embedded; ResNet-50 could not be fetched: `shoal models pull {PREFERRED}` says why"),
         ),
     }
 }

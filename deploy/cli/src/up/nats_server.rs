@@ -50,10 +50,12 @@ pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> an
 
 /// The wanted port, or one that the system gives.
 fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    if TcpListener::bind(("127.0.0.1", wanted)).is_ok() {
+    if wanted != 0 && TcpListener::bind(("127.0.0.1", wanted)).is_ok() {
         return Ok(wanted);
     }
     let free = TcpListener::bind(("127.0.0.1", 0)).context("no free port for nats-server")?.local_addr()?.port();
-    println!("Port {wanted} is in use; this fleet's NATS server listens on {free}.");
+    if wanted != 0 {
+        println!("Port {wanted} is in use; this fleet's NATS server listens on {free}.");
+    }
     Ok(free)
 }

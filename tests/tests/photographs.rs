@@ -1,0 +1,92 @@
+//! Real photographs through a real ImageNet classifier, held against onnxruntime and Pillow.
+//! Skips where the test data beside the project is absent.
+
+use std::path::Path;
+use std::process::Command;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageFormat};
+use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::http;
+use shoal_testkit::images::encode;
+use shoal_testkit::process::{binary, repository, shared_models};
+
+const MANIFEST: &str = r#"
+name = "squeezenet"
+title = "SqueezeNet (ImageNet)"
+file = "squeezenet.onnx"
+labels = "imagenet-labels.txt"
+
+[input]
+color = "bgr"
+resize = "shorter-side"
+shorter_side = 256
+width = 224
+height = 224
+mean = [104.0, 117.0, 123.0]
+
+[output]
+activation = "none"
+"#;
+
+/// How far a score may lie from the reference's.
+const TOLERANCE: f64 = 0.02;
+
+fn add_squeezenet(data: &Path, models: &Path) {
+    std::fs::create_dir_all(models).unwrap();
+    for file in ["squeezenet.onnx", "imagenet-labels.txt"] {
+        std::fs::copy(data.join(file), models.join(file)).unwrap();
+    }
+    let manifest = models.join("squeezenet.toml");
+    std::fs::write(&manifest, MANIFEST).unwrap();
+    let added = Command::new(binary("shoal"))
+        .args(["models", "add"])
+        .arg(models.join("squeezenet.onnx"))
+        .arg("--manifest")
+        .arg(&manifest)
+        .arg("--models-dir")
+        .arg(models)
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+}
+
+#[test]
+fn scores_agree_with_the_reference_for_every_encoding() {
+    let Some(data) = shared_models() else {
+        return eprintln!("skipped: the photographs and the model beside the project are absent");
+    };
+    let golden = std::fs::read_to_string(repository().join("tests/reference/golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    add_squeezenet(&data, folder.path());
+    let plan = FleetPlan { model: "squeezenet".into(), models_dir: Some(folder.path().into()), ..FleetPlan::default() };
+    let fleet = Fleet::start(plan);
+    for name in ["cat", "espresso"] {
+        let jpeg = std::fs::read(data.join(format!("photos/{name}.jpg"))).unwrap();
+        let photo = image::load_from_memory(&jpeg).unwrap();
+        let large = photo.resize_exact(photo.width() * 6, photo.height() * 6, FilterType::Lanczos3);
+        let encodings = [
+            ("jpeg", jpeg),
+            ("png", encode(&photo, ImageFormat::Png)),
+            ("large", encode_jpeg(&large)),
+        ];
+        for (kind, image) in encodings {
+            let answer = http::post_file(&fleet.url("/predict"), "file", "photo", &image);
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let (answer, expected) = (answer.json(), &golden[format!("{name}-{kind}")]);
+            assert_eq!(answer["prediction"], expected["label"], "{name} as {kind}");
+            let off = (answer["score"].as_f64().unwrap() - expected["score"].as_f64().unwrap()).abs();
+            println!("{name} as {kind}: {} {}, {off:.4} from the reference", answer["prediction"], answer["score"]);
+            assert!(off <= TOLERANCE, "{name} as {kind}: {answer} is {off} from {expected}");
+        }
+    }
+}
+
+fn encode_jpeg(image: &DynamicImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 92);
+    image.write_with_encoder(encoder).unwrap();
+    bytes
+}

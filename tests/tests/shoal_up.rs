@@ -1,0 +1,99 @@
+//! `shoal up` as a person uses it: one command, clear complaints, nothing left behind.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+use shoal_testkit::process::{Process, binary, repository};
+use shoal_testkit::{eventually, http, images};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn shoal_up(data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary("shoal"));
+    command.args(["up", "--nats-port", "0", "--data-dir"]).arg(data).args(args).current_dir(repository());
+    // No network for `--model auto`: nothing listens on the discard port.
+    command.env("SHOAL_MODELS_MIRROR", "http://127.0.0.1:9");
+    command
+}
+
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Processes whose command line mentions the folder.
+fn processes_of(data: &Path) -> Vec<String> {
+    let mention = data.to_str().unwrap();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(mention)).collect()
+}
+
+#[test]
+fn comes_up_answers_and_leaves_nothing_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().canonicalize().unwrap();
+    let port = free_port();
+    let log = data.join("up.log");
+    let mut up = Process::start(&mut shoal_up(&data, &["--port", &port.to_string(), "--workers", "2"]), &log);
+    eventually("the banner is printed", || up.log().contains("Ctrl-C"));
+    assert!(up.log().contains("digits") && up.log().contains("could not be fetched"), "{}", up.log());
+    let base = format!("http://127.0.0.1:{port}");
+    let answer = http::post_file(&format!("{base}/predict"), "file", "8.png", &images::digit(8));
+    assert_eq!(answer.json()["prediction"], "8");
+    assert!(http::get(&format!("{base}/metrics")).body.starts_with(b"# HELP"));
+    assert_eq!(http::get(&base).status, 200);
+
+    up.signal(Signal::INT);
+    assert!(up.wait().success());
+    assert!(up.log().contains("Stopped."));
+    assert_eq!(processes_of(&data), Vec::<String>::new());
+}
+
+#[test]
+fn killed_without_a_chance_it_still_leaves_nothing_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().canonicalize().unwrap();
+    let mut up = Process::start(&mut shoal_up(&data, &["--port", &free_port().to_string()]), &data.join("up.log"));
+    eventually("the banner is printed", || up.log().contains("Ctrl-C"));
+    assert!(!processes_of(&data).is_empty());
+    up.kill();
+    eventually("every child ends with it", || processes_of(&data).is_empty());
+}
+
+#[test]
+fn complaints_are_one_sentence() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let said = complaint(&shoal_up(data.path(), &["--port", &port]).output().unwrap());
+    assert!(said.contains(&format!("port {port} is in use")) && said.lines().count() == 1, "{said}");
+
+    let port = free_port().to_string();
+    let file = data.path().join("a-file");
+    std::fs::write(&file, b"").unwrap();
+    let said = complaint(&shoal_up(&file.join("below"), &["--port", &port]).output().unwrap());
+    assert!(said.contains("data folder"), "{said}");
+
+    let said = complaint(&shoal_up(data.path(), &["--port", &port, "--model", "nonesuch"]).output().unwrap());
+    assert!(said.contains("no model `nonesuch`"), "{said}");
+
+    let closed = free_port();
+    let nats = format!("nats://127.0.0.1:{closed}");
+    let said = complaint(&shoal_up(data.path(), &["--port", &port, "--nats-url", &nats]).output().unwrap());
+    assert!(said.contains("NATS is not reachable"), "{said}");
+
+    // No library anywhere: the search upwards from here must not find the project's own.
+    let alone = data.path().join("bin");
+    std::fs::create_dir(&alone).unwrap();
+    std::fs::copy(binary("shoal"), alone.join("shoal")).unwrap();
+    let mut command = Command::new(alone.join("shoal"));
+    command.args(["up", "--port", &port, "--data-dir", "x"]).current_dir(data.path());
+    command.env_remove("ORT_DYLIB_PATH");
+    let said = complaint(&command.output().unwrap());
+    assert!(said.contains("ONNX Runtime was not found"), "{said}");
+}
