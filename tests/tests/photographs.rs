@@ -67,11 +67,7 @@ fn scores_agree_with_the_reference_for_every_encoding() {
         let jpeg = std::fs::read(data.join(format!("photos/{name}.jpg"))).unwrap();
         let photo = image::load_from_memory(&jpeg).unwrap();
         let large = photo.resize_exact(photo.width() * 6, photo.height() * 6, FilterType::Lanczos3);
-        let encodings = [
-            ("jpeg", jpeg),
-            ("png", encode(&photo, ImageFormat::Png)),
-            ("large", encode_jpeg(&large)),
-        ];
+        let encodings = [("jpeg", jpeg), ("png", encode(&photo, ImageFormat::Png)), ("large", encode_jpeg(&large))];
         for (kind, image) in encodings {
             let answer = http::post_file(&fleet.url("/predict"), "file", "photo", &image);
             assert_eq!(answer.status, 200, "{answer:?}");

@@ -149,7 +149,10 @@ impl Worker {
         let mut threads = Vec::new();
         for number in 0..self.config.decoders() {
             let spec = &self.shared.model.manifest.input;
-            let preprocessor = Preprocessor::new(spec, input.layout, input.size, self.config.limits);
+            let mut preprocessor = Preprocessor::new(spec, input.layout, input.size, self.config.limits);
+            if number == 0 {
+                preprocessor.warm_up();
+            }
             let (shared, pool, queue) = (self.shared.clone(), pool.clone(), queue.clone());
             let ends = (decoded.clone(), finished.clone());
             threads.push(named(format!("decode-{number}"), move || {

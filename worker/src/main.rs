@@ -11,7 +11,7 @@ use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
 use shoal_worker::config::WorkerConfig;
 use shoal_worker::fleet::{Fleet, FleetPlan};
-use shoal_worker::model::NO_TELEMETRY_ENV;
+use shoal_worker::model::forbid_telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -84,8 +84,8 @@ struct NatsFlags {
 }
 
 fn main() -> ExitCode {
-    if std::env::var_os(NO_TELEMETRY_ENV).is_none() {
-        return restart_without_telemetry();
+    if let Err(error) = forbid_telemetry() {
+        return fail(EXIT_SOFTWARE, &error);
     }
     let cli = Cli::parse();
     follow_parent();
@@ -111,18 +111,6 @@ fn main() -> ExitCode {
         None => runtime.block_on(run_worker(config)),
         Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config })),
     }
-}
-
-/// The library reads the variable when it loads; setting it for a running process is not safe, so
-/// the process starts over with it.
-fn restart_without_telemetry() -> ExitCode {
-    use std::os::unix::process::CommandExt;
-    let this = match std::env::current_exe() {
-        Ok(this) => this,
-        Err(error) => return fail(EXIT_SOFTWARE, &error),
-    };
-    let error = std::process::Command::new(this).args(std::env::args_os().skip(1)).env(NO_TELEMETRY_ENV, "1").exec();
-    fail(EXIT_SOFTWARE, &error)
 }
 
 fn load(options: &Options) -> Result<WorkerConfig, config::ConfigError> {

@@ -6,10 +6,12 @@ mod postprocess;
 mod runtime;
 mod session;
 mod store;
+mod telemetry;
 
 pub use embedded::{DIGITS, default_model};
 pub use loaded::Model;
 pub use postprocess::rank;
-pub use runtime::{Device, NO_TELEMETRY_ENV, Runtime, RuntimeError, Threads};
+pub use runtime::{Device, Runtime, RuntimeError, Threads};
 pub use session::{BadModel, ModelSession};
 pub use store::{MANIFEST, ModelStore, StoreError};
+pub use telemetry::forbid_telemetry;

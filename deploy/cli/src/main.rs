@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use shoal_cli::{models, provision, up};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
+use shoal_worker::model::forbid_telemetry;
 
 #[derive(Parser)]
 #[command(name = "shoal", version, about = "Image inference on NATS JetStream: one command, no lost upload")]
@@ -32,6 +33,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = forbid_telemetry() {
+        eprintln!("shoal: {error}");
+        return ExitCode::from(EXIT_UNAVAILABLE);
+    }
     let done = match Cli::parse().command {
         Command::Follow { program, args } => {
             follow_parent();

@@ -51,6 +51,19 @@ impl Preprocessor {
         Ok(())
     }
 
+    /// Prepares a picture made up for the purpose, so that the first real one finds code and tables
+    /// in memory.
+    pub fn warm_up(&mut self) {
+        let picture = image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([x as u8 * 4, y as u8 * 4, 128]));
+        let mut row = vec![0.0; self.row_len()];
+        for format in [image::ImageFormat::Jpeg, image::ImageFormat::Png] {
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            if picture.write_to(&mut bytes, format).is_ok() {
+                let _ = self.prepare(bytes.get_ref(), &mut row);
+            }
+        }
+    }
+
     fn normalise(&self, rgb: &[u8], row: &mut [f32]) {
         let order: &[usize] = match self.color {
             Color::Rgb => &[0, 1, 2],

@@ -32,9 +32,6 @@ pub enum RuntimeError {
     Model(String),
 }
 
-/// The environment variable that official builds of the library read before anything else.
-pub const NO_TELEMETRY_ENV: &str = "ORT_DISABLE_TELEMETRY";
-
 /// Where sessions run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,107 @@
+//! Killing things: nothing accepted is lost, and what cannot be answered is refused at once.
+
+use std::time::{Duration, Instant};
+
+use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
+use shoal_testkit::{eventually, http, images};
+
+#[test]
+fn jobs_of_a_killed_worker_are_done_by_another() {
+    let mut fleet = Fleet::start(FleetPlan::default());
+    let url = fleet.url("/predict?timeout_ms=60000");
+    let answers = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..60u32)
+            .map(|number| {
+                let url = &url;
+                scope.spawn(move || http::post(url, &[], &images::digit_variant((number % 10) as u8, number)))
+            })
+            .collect();
+        fleet.workers[0].kill();
+        fleet.add_worker();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (number, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["prediction"], (number % 10).to_string());
+    }
+}
+
+#[test]
+fn without_nats_the_answer_is_503_at_once_cached_images_still_answer_and_all_recovers() {
+    let mut fleet = Fleet::start(FleetPlan::default());
+    let known = images::digit(6);
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &known).status, 200);
+    fleet.nats.kill();
+    eventually("readiness turns red", || !http::is_ok(&fleet.url("/readyz")));
+    let begun = Instant::now();
+    let refused = http::post(&fleet.url("/predict?timeout_ms=60000"), &[], &images::digit(7));
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (503, Some("no_capacity")));
+    assert!(begun.elapsed() < Duration::from_secs(30), "refused by the state, not by the deadline");
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &known).header("x-cache"), Some("HIT"));
+    assert!(http::is_ok(&fleet.url("/healthz")));
+
+    fleet.nats.restart();
+    fleet.wait_ready(1);
+    let answer = http::post(&fleet.url("/predict"), &[], &images::digit(7));
+    assert_eq!(answer.json()["prediction"], "7");
+}
+
+#[test]
+fn without_a_worker_the_answer_is_503_at_once() {
+    let mut fleet = Fleet::start(FleetPlan::default());
+    fleet.workers[0].kill();
+    eventually("the gateway notices", || http::get(&fleet.url("/readyz")).json()["workers"] == 0);
+    let refused = http::post(&fleet.url("/predict"), &[], &images::digit(1));
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (503, Some("no_capacity")));
+    fleet.add_worker();
+    fleet.wait_ready(1);
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(1)).status, 200);
+}
+
+#[test]
+fn a_client_that_hangs_up_takes_its_job_along() {
+    use std::io::Write;
+    let fleet = Fleet::start(FleetPlan::default());
+    // Stopped, not killed: it still counts as there, but starts nothing.
+    fleet.workers[0].signal(rustix::process::Signal::STOP);
+    let address = fleet.url("").trim_start_matches("http://").to_owned();
+    let image = images::digit(9);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    let head = format!("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", image.len());
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&image).unwrap();
+    let in_flight = || metric(&fleet.url("/metrics"), "shoal_gateway_in_flight");
+    eventually("the job is in flight", || in_flight() == 1.0);
+    drop(stream);
+    eventually("the gateway has let go of it", || in_flight() == 0.0);
+    fleet.workers[0].signal(rustix::process::Signal::CONT);
+    fleet.wait_ready(1);
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(8)).status, 200);
+}
+
+#[test]
+fn a_deadline_is_kept_by_timer() {
+    let fleet = Fleet::start(FleetPlan::default());
+    fleet.workers[0].signal(rustix::process::Signal::STOP);
+    let late = http::post(&fleet.url("/predict?timeout_ms=300"), &[], &images::digit(3));
+    assert_eq!((late.status, late.json()["error"]["code"].as_str()), (504, Some("deadline_exceeded")));
+    fleet.workers[0].signal(rustix::process::Signal::CONT);
+}
+
+#[test]
+fn a_drained_worker_finishes_what_it_holds() {
+    let mut fleet = Fleet::start(FleetPlan { workers: 2, ..FleetPlan::default() });
+    let url = fleet.url("/predict");
+    std::thread::scope(|scope| {
+        for number in 0..100u32 {
+            let url = &url;
+            scope.spawn(move || {
+                let answer = http::post(url, &[], &images::digit_variant((number % 10) as u8, number));
+                assert_eq!(answer.status, 200, "{answer:?}");
+            });
+        }
+        fleet.workers[0].signal(rustix::process::Signal::TERM);
+        assert!(fleet.workers[0].wait().success());
+    });
+    assert!(fleet.workers[0].log().contains("drained"));
+}
