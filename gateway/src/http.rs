@@ -40,9 +40,10 @@ pub fn routes(
         .unify()
         .or(info::readyz(predictor.clone()))
         .unify()
-        .or(info::metrics(predictor, registry))
+        .or(info::metrics(predictor.clone(), registry))
         .unify();
-    api.boxed().or(info.boxed()).unify().or(page::routes()).unify().recover(error::no_route).unify()
+    let page = page::routes().or(page::samples(predictor)).unify();
+    api.boxed().or(info.boxed()).unify().or(page.boxed()).unify().recover(error::no_route).unify()
 }
 
 /// Hands a dependency to a handler.

@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! | --- | --- |
+//! | [`cancel`] | jobs that nobody waits for any more |
 //! | [`connect`] | the connection: reconnects for ever, says when it is up |
 //! | [`subjects`] | every subject, built and parsed |
 //! | [`topology`] | every stream, consumer and bucket, field by field |
@@ -22,6 +23,7 @@
 
 pub mod backlog;
 pub mod cache;
+pub mod cancel;
 pub mod connect;
 pub mod dead;
 pub mod delivery;

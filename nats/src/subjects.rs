@@ -58,6 +58,11 @@ pub const HEARTBEATS: &str = "shoal.worker.*";
 /// Asks every worker for a heartbeat now.
 pub const ROLL_CALL: &str = "shoal.roll-call";
 
+/// Tells the workers of a model that nobody waits for a job any more; the payload is its id.
+pub fn cancel(model: &ModelName) -> String {
+    format!("shoal.cancel.{model}")
+}
+
 /// Front door for NATS requests; the second token names the model.
 pub const PREDICT: &str = "predict.*";
 

@@ -59,24 +59,38 @@ fn without_a_worker_the_answer_is_503_at_once() {
 }
 
 #[test]
-fn a_client_that_hangs_up_takes_its_job_along() {
+fn clients_that_hang_up_take_their_jobs_along() {
     use std::io::Write;
-    let fleet = Fleet::start(FleetPlan::default());
-    // Stopped, not killed: it still counts as there, but starts nothing.
-    fleet.workers[0].signal(rustix::process::Signal::STOP);
+    // A model slow enough for a queue to form.
+    let models = tempfile::tempdir().unwrap();
+    let synth = std::process::Command::new(shoal_testkit::process::binary("shoal"))
+        .args(["models", "synth", "resnet50", "--int8", "--models-dir"])
+        .arg(models.path())
+        .output()
+        .unwrap();
+    assert!(synth.status.success());
+    let model = "resnet50-synth-int8".to_owned();
+    let fleet = Fleet::start(FleetPlan { model, models_dir: Some(models.path().into()), ..FleetPlan::default() });
     let address = fleet.url("").trim_start_matches("http://").to_owned();
-    let image = images::digit(9);
-    let mut stream = std::net::TcpStream::connect(&address).unwrap();
-    let head = format!("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", image.len());
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&image).unwrap();
+    const CLIENTS: u32 = 200;
+    let streams: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let image = images::digit_variant(9, number);
+            let mut stream = std::net::TcpStream::connect(&address).unwrap();
+            let head = format!("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", image.len());
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&image).unwrap();
+            stream
+        })
+        .collect();
     let in_flight = || metric(&fleet.url("/metrics"), "shoal_gateway_in_flight");
-    eventually("the job is in flight", || in_flight() == 1.0);
-    drop(stream);
-    eventually("the gateway has let go of it", || in_flight() == 0.0);
-    fleet.workers[0].signal(rustix::process::Signal::CONT);
-    fleet.wait_ready(1);
+    eventually("jobs are in flight", || in_flight() > 100.0);
+    drop(streams);
+    eventually("the gateway has let go of them", || in_flight() == 0.0);
+    // Whoever comes now does not wait behind the dead.
     assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(8)).status, 200);
+    let inferred = fleet.worker_metric("shoal_worker_images_total");
+    assert!(inferred < f64::from(CLIENTS) * 0.8, "{inferred} of {CLIENTS} were computed for nobody");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::cache::SharedCache;
+use shoal_nats::cancel::Cancelled;
 use shoal_nats::puller::Puller;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, NodeId};
@@ -58,7 +59,8 @@ impl Worker {
         let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
         let registry = Registry::new();
         let metrics = Arc::new(WorkerMetrics::register(&registry)?);
-        let shared = Shared { metrics, model: Arc::new(model) };
+        let cancelled = Cancelled::listen(&bus, &config.model).await?;
+        let shared = Shared { metrics, model: Arc::new(model), cancelled };
         Ok(Self { config, id, bus, shared, session, image_ms, max_batch, registry, started })
     }
 

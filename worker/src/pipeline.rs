@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam_channel::Sender;
+use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::CacheKey;
-use shoal_shared::failure::Failure;
+use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
 
 pub use batch::collect;
@@ -69,6 +70,8 @@ pub enum Verdict {
     Cached(Prediction),
     /// It ends without a prediction, and trying again would not help.
     Failed(Failure),
+    /// Nobody waits for it any more: it ends without an answer.
+    Cancelled,
     /// It failed through no fault of its own: another attempt may succeed.
     Retry(String),
 }
@@ -91,4 +94,17 @@ pub struct Shared {
     pub metrics: Arc<crate::metrics::WorkerMetrics>,
     /// The model served.
     pub model: Arc<crate::model::Model>,
+    /// Jobs that nobody waits for any more.
+    pub cancelled: Cancelled,
+}
+
+impl Shared {
+    /// Why a job need not be worked on any more, asked before each stage that costs something.
+    pub fn is_moot(&self, held: &Held, before: &str) -> Option<Verdict> {
+        if held.delivery.is_expired() {
+            let message = format!("the deadline had passed before {before}");
+            return Some(Verdict::Failed(Failure::new(FailureCode::DeadlineExceeded, message)));
+        }
+        self.cancelled.take(&held.delivery.id).then_some(Verdict::Cancelled)
+    }
 }

@@ -1,7 +1,11 @@
 //! The page: static files carried by the binary, under a strict content security policy.
 
+use shoal_shared::failure::{Failure, FailureCode};
 use warp::Filter;
-use warp::http::{HeaderValue, header};
+use warp::http::{HeaderValue, StatusCode, header};
+
+use super::{error, json, with};
+use crate::predict::Predictor;
 
 const HTML: &str = include_str!("../page/index.html");
 const STYLE: &str = include_str!("../page/style.css");
@@ -28,4 +32,56 @@ pub(super) fn routes() -> impl Filter<Extract = (warp::reply::Response,), Error 
     let style = warp::path!("assets" / "style.css").and(warp::get()).and(file(STYLE, "text/css; charset=utf-8"));
     let script = warp::path!("assets" / "app.js").and(warp::get()).and(file(SCRIPT, "text/javascript; charset=utf-8"));
     index.or(style).unify().or(script).unify()
+}
+
+macro_rules! samples {
+    ($($name:literal),*) => {
+        /// Held-out pictures of the embedded model.
+        const SAMPLES: &[(&str, &[u8])] =
+            &[$(($name, include_bytes!(concat!("../../../worker/models/digits/samples/", $name)))),*];
+    };
+}
+
+samples!(
+    "digit-0.png",
+    "digit-1.png",
+    "digit-2.png",
+    "digit-3.png",
+    "digit-4.png",
+    "digit-5.png",
+    "digit-6.png",
+    "digit-7.png",
+    "digit-8.png",
+    "digit-9.png"
+);
+
+/// The model that the samples are for.
+const SAMPLES_MODEL: &str = "digits";
+
+#[derive(serde::Serialize)]
+struct SampleList {
+    samples: Vec<&'static str>,
+}
+
+/// `GET /samples`: names of pictures to try, none when the served model is another.
+/// `GET /samples/{name}`: one of them.
+pub(super) fn samples(
+    predictor: Predictor,
+) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+    let list = warp::path!("samples").and(warp::get()).and(with(predictor)).map(|predictor: Predictor| {
+        let serves = predictor.models().fleet().models().iter().any(|model| model.name.as_str() == SAMPLES_MODEL);
+        let samples = if serves { SAMPLES.iter().map(|(name, _)| *name).collect() } else { Vec::new() };
+        json(StatusCode::OK, &SampleList { samples })
+    });
+    let picture = warp::path!("samples" / String).and(warp::get()).map(|wanted: String| {
+        match SAMPLES.iter().find(|(name, _)| *name == wanted) {
+            Some((_, bytes)) => {
+                let mut response = warp::reply::Response::new((*bytes).into());
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
+                response
+            }
+            None => error::response(&Failure::new(FailureCode::NotFound, "there is no such sample")),
+        }
+    });
+    list.or(picture).unify()
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use shoal_nats::Bus;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_shared::digest::CacheKey;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -94,8 +93,13 @@ impl Mission {
         connections.mark_unchanged();
         let mut waiter = inner.replies.expect(id.clone());
         let begun = Instant::now();
-        let mut cleanup =
-            Cleanup { bus: inner.bus.clone(), sequence: None, object: None, uploads: inner.uploads.clone() };
+        let mut cleanup = Cleanup {
+            inner: inner.clone(),
+            model: self.model.clone(),
+            job: Some(id.clone()),
+            sequence: None,
+            object: None,
+        };
         let image = self.place_image(inner, &id, &mut cleanup).await?;
         let published = inner.bus.publish_job(self.job(inner, id, image));
         let published = tokio::time::timeout_at(self.deadline.into(), published)
@@ -179,35 +183,32 @@ fn refused(refused: Refused) -> Failure {
 
 /// What must go when nobody waits any more: the job, so that it burns no CPU, and its upload.
 struct Cleanup {
-    bus: Bus,
+    inner: Arc<Inner>,
+    model: ModelName,
+    job: Option<JobId>,
     sequence: Option<u64>,
     object: Option<String>,
-    uploads: shoal_nats::uploads::Uploads,
 }
 
 impl Cleanup {
     /// The job has ended; its worker removes the upload.
     fn disarm(&mut self) {
-        self.sequence = None;
+        self.job = None;
         self.object = None;
     }
 }
 
 impl Drop for Cleanup {
     fn drop(&mut self) {
-        let (sequence, object) = (self.sequence.take(), self.object.take());
-        if sequence.is_none() && object.is_none() {
-            return;
-        }
-        let (bus, uploads) = (self.bus.clone(), self.uploads.clone());
+        let Some(job) = self.job.take() else { return };
+        let (sequence, object) = (self.sequence, self.object.take());
+        let (inner, model) = (self.inner.clone(), self.model.clone());
         // Without a runtime the process is ending: the broker's time to live cleans up instead.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Some(sequence) = sequence {
-                bus.remove_job(sequence).await;
-            }
+            inner.bus.cancel_job(&model, &job, sequence).await;
             if let Some(object) = object {
-                uploads.remove(&object).await;
+                inner.uploads.remove(&object).await;
             }
         });
     }

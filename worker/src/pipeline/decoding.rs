@@ -67,10 +67,8 @@ pub fn run_decode_thread(
 }
 
 fn work(shared: &Shared, preprocessor: &mut Preprocessor, held: &mut Held, row: &mut [f32]) -> Result<(), Verdict> {
-    if held.delivery.is_expired() {
-        let failure =
-            Failure::new(FailureCode::DeadlineExceeded, "the deadline had passed before the image was decoded");
-        return Err(Verdict::Failed(failure));
+    if let Some(verdict) = shared.is_moot(held, "the image was decoded") {
+        return Err(verdict);
     }
     check_digest(shared, held)?;
     let image = held.image.clone();

@@ -60,10 +60,8 @@ impl Intake {
 
     /// `None` when the job needs work.
     async fn examine(&self, held: &mut Held) -> Option<Verdict> {
-        if held.delivery.is_expired() {
-            let failure =
-                Failure::new(FailureCode::DeadlineExceeded, "the deadline had passed before a worker was free");
-            return Some(Verdict::Failed(failure));
+        if let Some(verdict) = self.shared.is_moot(held, "a worker was free") {
+            return Some(verdict);
         }
         if let Some(object) = held.delivery.object.clone() {
             match self.fetch(held, &object).await {

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
-use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::Prediction;
 
 use super::batch::collect;
@@ -48,23 +47,23 @@ impl SessionThread {
             if batch.is_empty() {
                 return;
             }
-            let live = self.drop_expired(&mut batch);
+            let live = self.drop_moot(&mut batch);
             if !live.is_empty() {
                 self.run_batch(live);
             }
         }
     }
 
-    fn drop_expired(&self, batch: &mut Vec<Decoded>) -> Vec<Decoded> {
+    /// Leaves out what need not be worked on any more.
+    fn drop_moot(&self, batch: &mut Vec<Decoded>) -> Vec<Decoded> {
         let mut live = Vec::with_capacity(batch.len());
         for decoded in batch.drain(..) {
-            if decoded.held.delivery.is_expired() {
-                self.work.pool.give_back(decoded.row);
-                let failure =
-                    Failure::new(FailureCode::DeadlineExceeded, "the deadline had passed before the session was free");
-                self.finish(decoded.held, Verdict::Failed(failure), 0);
-            } else {
-                live.push(decoded);
+            match self.work.shared.is_moot(&decoded.held, "the session was free") {
+                None => live.push(decoded),
+                Some(verdict) => {
+                    self.work.pool.give_back(decoded.row);
+                    self.finish(decoded.held, verdict, 0);
+                }
             }
         }
         live

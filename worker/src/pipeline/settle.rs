@@ -50,6 +50,10 @@ impl Settler {
     async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
         let result = match verdict {
             Verdict::Retry(reason) => return self.retry(held, reason).await,
+            Verdict::Cancelled => {
+                self.shared.metrics.job_done(FailureCode::Cancelled.as_str(), &held.timings);
+                return self.close(held).await;
+            }
             Verdict::Failed(failure) => Err(failure),
             Verdict::Cached(prediction) => Ok(prediction),
             Verdict::Predicted(prediction) => {

@@ -1,0 +1,211 @@
+//! The bus against a real nats-server.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
+
+use std::time::{Duration, SystemTime};
+
+use shoal_nats::delivery::Delivery;
+use shoal_nats::publish::{Image, NewJob, Refused};
+use shoal_nats::puller::Puller;
+use shoal_nats::topology::TopologyConfig;
+use shoal_nats::{Bus, BusConfig, BusError};
+use shoal_shared::digest::ImageSha256;
+use shoal_shared::headers::{ACCEPT_JSON, Deadline};
+use shoal_shared::names::{JobId, Lane, ModelName};
+use shoal_shared::process::shutdown::Shutdown;
+use shoal_testkit::nats::NatsServer;
+use tokio::sync::mpsc;
+
+fn model() -> ModelName {
+    "m".parse().unwrap()
+}
+
+async fn bus(server: &NatsServer, topology: TopologyConfig) -> Bus {
+    let config = BusConfig { url: server.url(), topology, ..BusConfig::default() };
+    Bus::connect(&config, "test", Duration::from_secs(10)).await.unwrap()
+}
+
+fn job(lane: Lane) -> NewJob {
+    NewJob {
+        id: JobId::mint(),
+        model: model(),
+        lane,
+        image: Image::Inline("picture".into()),
+        digest: ImageSha256::of(b"picture"),
+        deadline: None,
+        reply: None,
+        accept: ACCEPT_JSON,
+        top_k: Some(3),
+        no_store: false,
+        traceparent: None,
+    }
+}
+
+async fn pull(bus: &Bus, lane: Lane, capacity: usize) -> (mpsc::Receiver<Delivery>, Shutdown) {
+    let (sender, deliveries) = mpsc::channel(capacity);
+    let puller = Puller::attach(bus, &model(), lane, capacity, sender).await.unwrap();
+    let shutdown = Shutdown::new();
+    shutdown.spawn(puller.run(shutdown.clone()));
+    (deliveries, shutdown)
+}
+
+#[tokio::test]
+async fn provisioning_twice_changes_nothing_and_unsafe_changes_are_refused() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    bus.ensure(&[model()]).await.unwrap();
+    bus.ensure(&["other".parse().unwrap()]).await.unwrap();
+    let models = bus.provisioned_models().await.unwrap();
+    assert_eq!(models.iter().map(ModelName::as_str).collect::<Vec<_>>(), ["m", "other"]);
+
+    let three = self::bus(&server, TopologyConfig { replicas: 3, ..TopologyConfig::default() }).await;
+    let error = three.ensure(&[model()]).await.unwrap_err();
+    assert!(matches!(&error, BusError::Conflict(why) if why.contains("replicas 1")), "{error}");
+}
+
+#[tokio::test]
+async fn a_job_arrives_whole_and_is_gone_once_settled() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let deadline = Deadline::after(SystemTime::now(), Duration::from_secs(60));
+    let sent = NewJob { deadline: Some(deadline), reply: Some("_INBOX.me".into()), ..job(Lane::Bulk) };
+    let published = bus.publish_job(sent.clone()).await.unwrap();
+    assert!(bus.publish_job(sent.clone()).await.unwrap().duplicate, "the same id again is stored once");
+
+    let (mut deliveries, shutdown) = pull(&bus, Lane::Bulk, 4).await;
+    let delivery = deliveries.recv().await.unwrap();
+    assert_eq!((&delivery.id, delivery.sequence, delivery.attempt), (&sent.id, published.sequence, 1));
+    assert_eq!(delivery.payload, "picture");
+    assert_eq!(delivery.wishes.deadline, Some(deadline));
+    assert_eq!((delivery.wishes.top_k, delivery.wishes.reply.as_deref()), (Some(3), Some("_INBOX.me")));
+    assert_eq!(bus.backlog(&model(), Lane::Bulk).await.unwrap().in_flight, 1);
+    delivery.ack().await;
+    while bus.backlog(&model(), Lane::Bulk).await.unwrap().in_flight > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shutdown.order();
+    shutdown.finished().await;
+}
+
+#[tokio::test]
+async fn a_full_lane_refuses_and_the_other_lane_does_not() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig { max_jobs_per_lane: 3, ..TopologyConfig::default() }).await;
+    bus.ensure(&[model()]).await.unwrap();
+    for _ in 0..3 {
+        bus.publish_job(job(Lane::Bulk)).await.unwrap();
+    }
+    assert!(matches!(bus.publish_job(job(Lane::Bulk)).await, Err(Refused::Full(_))));
+    bus.publish_job(job(Lane::Interactive)).await.unwrap();
+    let unknown = NewJob { model: "stranger".parse().unwrap(), ..job(Lane::Bulk) };
+    assert!(matches!(bus.publish_job(unknown).await, Err(Refused::UnknownModel)));
+}
+
+#[tokio::test]
+async fn no_more_jobs_are_taken_than_there_are_slots() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    for _ in 0..20 {
+        bus.publish_job(job(Lane::Interactive)).await.unwrap();
+    }
+    let (mut deliveries, _shutdown) = pull(&bus, Lane::Interactive, 4).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(deliveries.recv().await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(deliveries.try_recv().is_err(), "a fifth job came although all slots are in use");
+    assert_eq!(bus.backlog(&model(), Lane::Interactive).await.unwrap().in_flight, 4);
+    // Every settled job makes room for another, until none is left.
+    let mut taken = held.len();
+    while taken < 20 {
+        held.pop().unwrap().ack().await;
+        if held.is_empty() {
+            held.push(deliveries.recv().await.unwrap());
+            taken += 1;
+            while let Ok(more) = deliveries.try_recv() {
+                held.push(more);
+                taken += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_pull_survives_a_killed_server() {
+    let mut server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let (mut deliveries, _shutdown) = pull(&bus, Lane::Interactive, 4).await;
+    for _ in 0..3 {
+        let (restarted, ()) = tokio::join!(
+            tokio::task::spawn_blocking(move || {
+                server.restart();
+                server
+            }),
+            async {}
+        );
+        server = restarted.unwrap();
+        let sent = job(Lane::Interactive);
+        while bus.publish_job(sent.clone()).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let delivery = deliveries.recv().await.unwrap();
+        assert_eq!(delivery.id, sent.id);
+        delivery.ack().await;
+    }
+}
+
+#[tokio::test]
+async fn a_long_job_keeps_its_lease_and_a_dropped_one_comes_back() {
+    let server = NatsServer::start();
+    let topology = TopologyConfig { ack_wait: Duration::from_millis(600), ..TopologyConfig::default() };
+    let bus = bus(&server, topology).await;
+    bus.ensure(&[model()]).await.unwrap();
+    bus.publish_job(job(Lane::Interactive)).await.unwrap();
+    let (mut deliveries, _shutdown) = pull(&bus, Lane::Interactive, 4).await;
+    let delivery = deliveries.recv().await.unwrap();
+    // Three times ack_wait: without renewal the job would have come back by now.
+    assert!(tokio::time::timeout(Duration::from_millis(1800), deliveries.recv()).await.is_err());
+    drop(delivery);
+    let again = deliveries.recv().await.unwrap();
+    assert_eq!(again.attempt, 2);
+    again.ack().await;
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_settles_ends_in_the_dead_letters_and_its_publisher_is_told() {
+    let server = NatsServer::start();
+    let topology = TopologyConfig { ack_wait: Duration::from_millis(200), max_deliver: 2, ..TopologyConfig::default() };
+    let bus = bus(&server, topology).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let sent = job(Lane::Bulk);
+    bus.publish_job(sent.clone()).await.unwrap();
+    let (mut deliveries, shutdown) = pull(&bus, Lane::Bulk, 4).await;
+    let undertaker = bus.clone();
+    let stop = shutdown.clone();
+    shutdown.spawn(async move { undertaker.run_undertaker(stop).await });
+    tokio::spawn(async move {
+        while let Some(delivery) = deliveries.recv().await {
+            drop(delivery)
+        }
+    });
+    let result = loop {
+        if let Some(result) = bus.result(&sent.id).await.unwrap() {
+            break result;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let result: serde_json::Value = serde_json::from_slice(&result).unwrap();
+    assert_eq!(result["error"]["code"], "dead_lettered");
+    while bus.backlog(&model(), Lane::Bulk).await.unwrap() != Default::default() {
+        if bus.backlog(&model(), Lane::Bulk).await.unwrap().pending == 0
+            && bus.backlog(&model(), Lane::Bulk).await.unwrap().in_flight == 0
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
