@@ -18,6 +18,7 @@ test: ## Check format and lints, run all tests
 	@deploy/setup.sh --tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo build --workspace --bins
 	cargo test --workspace
 
 setup: ## Fetch nats-server and ONNX Runtime into .tools/ (part of run and test)

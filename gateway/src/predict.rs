@@ -181,7 +181,7 @@ impl Predictor {
     pub async fn known(&self, model: Option<&ModelName>, image: ImageSha256) -> Result<Option<Answered>, Failure> {
         let model = self.0.models.resolve(model).await?;
         let key = CacheKey { model: model.digest, image };
-        if let Some(hit) = self.from_memory(&key) {
+        if let Some(hit) = self.remembered(&key) {
             return Ok(Some(hit));
         }
         Ok(None)
@@ -209,7 +209,7 @@ impl Predictor {
         let model = self.0.models.resolve(ask.model.as_ref()).await?;
         let key = CacheKey { model: model.digest.clone(), image: ask.sha256 };
         let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
-        if by_cache && let Some(hit) = self.from_memory(&key) {
+        if by_cache && let Some(hit) = self.remembered(&key) {
             self.0.metrics.stage("cache_memory", asked.elapsed());
             return Ok(hit);
         }
@@ -219,47 +219,38 @@ impl Predictor {
         }
         sniff(&ask.image, &self.0.config.limits)?;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
-        let deadline = asked + timeout;
-        self.fly(&ask, model.name, &key, by_cache, deadline).await
+        self.fly(Mission { ask, model: model.name, key, by_cache, deadline: asked + timeout }).await
     }
 
-    fn from_memory(&self, key: &CacheKey) -> Option<Answered> {
+    fn remembered(&self, key: &CacheKey) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
         let (source, key) = (Source::Hit, key.clone());
         Some(Answered { entry, source, key, served: None, cache: Duration::ZERO, publish: None })
     }
 
     /// Joins the flight for this image or starts one, and waits for it until the deadline.
-    async fn fly(
-        &self,
-        ask: &Ask,
-        model: ModelName,
-        key: &CacheKey,
-        by_cache: bool,
-        deadline: Instant,
-    ) -> Result<Answered, Failure> {
+    async fn fly(&self, mission: Mission) -> Result<Answered, Failure> {
+        let (key, deadline) = (mission.key.clone(), mission.deadline);
         loop {
-            let mission = || {
-                let (ask, key) = (ask.clone(), key.clone());
-                Mission { ask, model: model.clone(), key, by_cache, deadline }.run(self.0.clone())
+            let launch = || mission.clone().run(self.0.clone());
+            let (flight, started) = if mission.by_cache {
+                self.0.flights.join(&key, launch)
+            } else {
+                (self.0.flights.alone(launch()), true)
             };
-            let (flight, started) =
-                if by_cache { self.0.flights.join(key, mission) } else { (self.0.flights.alone(mission()), true) };
             let landed = tokio::time::timeout_at(deadline.into(), flight.landed());
             let landed = landed.await.map_err(|_| too_late(deadline))?;
             let landed = landed.ok_or_else(|| Failure::new(FailureCode::Internal, "the request's task ended early"))?;
             match landed {
                 // The flight kept the deadline of whoever started it; ours may be later.
                 Landed::Failed(failure) if failure.code == FailureCode::DeadlineExceeded && !started => {
-                    if Instant::now() < deadline {
-                        continue;
+                    if Instant::now() >= deadline {
+                        return Err(failure);
                     }
-                    return Err(failure);
                 }
                 Landed::Failed(failure) => return Err(failure),
                 Landed::Answered { entry, source, served, cache, publish } => {
                     let source = if started { source } else { Source::Coalesced };
-                    let key = key.clone();
                     return Ok(Answered { entry, source, key, served, cache, publish });
                 }
             }

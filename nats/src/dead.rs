@@ -42,24 +42,31 @@ pub struct Epitaph {
     pub worker: String,
 }
 
+/// What is left of a job.
+struct Remains {
+    subject: String,
+    sequence: u64,
+    headers: HeaderMap,
+    payload: Bytes,
+}
+
 /// How long the undertaker waits for work before it asks again.
 const UNDERTAKER_EXPIRY: Duration = Duration::from_secs(20);
 
 impl Bus {
     /// Copies a job to the dead-letter stream. The caller settles the delivery afterwards.
     pub async fn bury(&self, delivery: &Delivery, epitaph: &Epitaph) -> Result<(), BusError> {
-        let subject = subjects::dead(&delivery.model, delivery.lane);
-        self.bury_raw(subject, delivery.sequence, delivery.headers.clone(), delivery.payload.clone(), epitaph).await
+        let remains = Remains {
+            subject: subjects::dead(&delivery.model, delivery.lane),
+            sequence: delivery.sequence,
+            headers: delivery.headers.clone(),
+            payload: delivery.payload.clone(),
+        };
+        self.bury_remains(remains, epitaph).await
     }
 
-    async fn bury_raw(
-        &self,
-        subject: String,
-        sequence: u64,
-        mut map: HeaderMap,
-        payload: Bytes,
-        epitaph: &Epitaph,
-    ) -> Result<(), BusError> {
+    async fn bury_remains(&self, remains: Remains, epitaph: &Epitaph) -> Result<(), BusError> {
+        let Remains { subject, sequence, headers: mut map, payload } = remains;
         map.insert(REASON, epitaph.reason.replace(['\r', '\n'], " "));
         map.insert(ATTEMPTS, epitaph.attempts.to_string());
         map.insert(LAST_WORKER, epitaph.worker.as_str());
@@ -122,8 +129,13 @@ impl Bus {
             attempts: advisory.deliveries,
             worker: String::new(),
         };
-        let map = job.headers.clone();
-        self.bury_raw(subjects::dead(&model, lane), advisory.stream_seq, map, job.payload.clone(), &epitaph).await?;
+        let remains = Remains {
+            subject: subjects::dead(&model, lane),
+            sequence: advisory.stream_seq,
+            headers: job.headers.clone(),
+            payload: job.payload.clone(),
+        };
+        self.bury_remains(remains, &epitaph).await?;
         tracing::warn!(
             sequence = advisory.stream_seq,
             deliveries = advisory.deliveries,

@@ -1,4 +1,5 @@
 //! What is no image, or no whole image, is refused with a sentence; the fleet goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use image::{DynamicImage, ImageFormat};
 use shoal_testkit::fleet::{Fleet, FleetPlan};

@@ -1,4 +1,5 @@
 //! Killing things: nothing accepted is lost, and what cannot be answered is refused at once.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! The main job: an image in, a prediction out, over every way in.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::{http, images};

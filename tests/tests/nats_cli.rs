@@ -1,4 +1,5 @@
 //! The ways in for people at a shell: the real `nats` command.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::fs::File;
 use std::process::{Command, Output};

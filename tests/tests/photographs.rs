@@ -1,5 +1,6 @@
 //! Real photographs through a real ImageNet classifier, held against onnxruntime and Pillow.
 //! Skips where the test data beside the project is absent.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
 //! `shoal up` as a person uses it: one command, clear complaints, nothing left behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::net::TcpListener;
 use std::path::Path;

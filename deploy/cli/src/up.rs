@@ -71,9 +71,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let shutdown = Shutdown::new();
     let mut services = Services::new(data.join("logs"));
-    let started = start(&options, address, &data, &chosen.name, &mut services, &shutdown);
+    let plan = Plan { options: &options, address, data: &data, model: &chosen.name };
     let outcome = tokio::select! {
-        ready = started => match ready {
+        ready = plan.start(&mut services, &shutdown) => match ready {
             Ok(url) => {
                 services.all_ready();
                 banner::print(address, &url, &chosen, options.workers, &data);
@@ -97,54 +97,63 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     outcome
 }
 
-/// Brings everything up in order; gives the NATS address.
-async fn start(
-    options: &Options,
+/// Everything that starting a fleet depends on.
+struct Plan<'a> {
+    options: &'a Options,
     address: SocketAddr,
-    data: &Path,
-    model: &ModelName,
-    services: &mut Services,
-    shutdown: &Shutdown,
-) -> anyhow::Result<String> {
-    let url = match &options.nats_url {
-        Some(url) => url.clone(),
-        None => nats_server::start(services, data, options.nats_port).await?,
-    };
-    let config = BusConfig { url: url.clone(), ..BusConfig::default() };
-    let bus = Bus::connect(&config, "shoal-up", Duration::from_secs(10)).await?;
-    bus.ensure(std::slice::from_ref(model)).await.context("preparing streams")?;
-    let fleet = Fleet::watch(&bus, shutdown).await?;
+    data: &'a Path,
+    model: &'a ModelName,
+}
 
-    let gateway = Service::new("gateway", sibling("shoal-gateway")?)
-        .arg("--listen")
-        .arg(address)
-        .arg("--nats-url")
-        .arg(&url)
-        .arg("--default-model")
-        .arg(model);
-    let workers = Service::new("workers", sibling("shoal-worker")?)
-        .arg("fleet")
-        .arg("--workers")
-        .arg(options.workers)
-        .arg("--model")
-        .arg(model)
-        .arg("--models-dir")
-        .arg(data.join("models").display())
-        .arg("--nats-url")
-        .arg(&url);
-    // Stopped in the reverse order: the gateway first, while workers still answer.
-    services.start(workers)?;
-    services.start(gateway)?;
+impl Plan<'_> {
+    /// Brings everything up in order; gives the NATS address.
+    async fn start(&self, services: &mut Services, shutdown: &Shutdown) -> anyhow::Result<String> {
+        let url = match &self.options.nats_url {
+            Some(url) => url.clone(),
+            None => nats_server::start(services, self.data, self.options.nats_port).await?,
+        };
+        let config = BusConfig { url: url.clone(), ..BusConfig::default() };
+        let bus = Bus::connect(&config, "shoal-up", Duration::from_secs(10)).await?;
+        bus.ensure(std::slice::from_ref(self.model)).await.context("preparing streams")?;
+        let fleet = Fleet::watch(&bus, shutdown).await?;
+        // Stopped in the reverse order: the gateway first, while workers still answer.
+        services.start(self.workers(&url)?)?;
+        services.start(self.gateway(&url)?)?;
+        tokio::select! {
+            () = self.ready(&fleet) => Ok(url),
+            error = services.broken() => Err(error),
+            () = tokio::time::sleep(PATIENCE) => bail!("not ready after {PATIENCE:?}; logs: {}", services.logs().display()),
+        }
+    }
 
-    let ready = async {
-        while fleet.ready(Some(model)) < options.workers || tokio::net::TcpStream::connect(address).await.is_err() {
+    fn gateway(&self, url: &str) -> anyhow::Result<Service> {
+        Ok(Service::new("gateway", sibling("shoal-gateway")?)
+            .arg("--listen")
+            .arg(self.address)
+            .arg("--nats-url")
+            .arg(url)
+            .arg("--default-model")
+            .arg(self.model))
+    }
+
+    fn workers(&self, url: &str) -> anyhow::Result<Service> {
+        Ok(Service::new("workers", sibling("shoal-worker")?)
+            .arg("fleet")
+            .arg("--workers")
+            .arg(self.options.workers)
+            .arg("--model")
+            .arg(self.model)
+            .arg("--models-dir")
+            .arg(self.data.join("models").display())
+            .arg("--nats-url")
+            .arg(url))
+    }
+
+    async fn ready(&self, fleet: &Fleet) {
+        let listening = async || tokio::net::TcpStream::connect(self.address).await.is_ok();
+        while fleet.ready(Some(self.model)) < self.options.workers || !listening().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    };
-    tokio::select! {
-        () = ready => Ok(url),
-        error = services.broken() => Err(error),
-        () = tokio::time::sleep(PATIENCE) => bail!("not ready after {PATIENCE:?}; logs: {}", services.logs().display()),
     }
 }
 

@@ -56,7 +56,7 @@ fn serve(content: Vec<u8>, manners: Vec<Manner>) -> Server {
 }
 
 fn content() -> Vec<u8> {
-    (0..300_000u32).map(|i| (i * 7919 >> 5) as u8).collect()
+    (0..300_000u32).map(|i| ((i * 7919) >> 5) as u8).collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -23,6 +23,7 @@ pub(crate) enum Landed {
 }
 
 /// What a flight is to find out.
+#[derive(Clone)]
 pub(crate) struct Mission {
     pub(crate) ask: Ask,
     pub(crate) model: ModelName,

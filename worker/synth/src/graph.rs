@@ -27,6 +27,15 @@ pub(crate) struct Conv {
     pub(crate) relu: bool,
 }
 
+/// Constants of a convolution or dense layer.
+struct Weights {
+    values: Vec<f32>,
+    bias: Vec<f32>,
+    shape: Vec<i64>,
+    /// Scales of the 8-bit weights, one for each block of rows.
+    groups: usize,
+}
+
 /// Half-width of an activation's range in root mean squares: what lies beyond saturates.
 const RANGE: f32 = 5.0;
 
@@ -59,7 +68,7 @@ impl Graph {
         let kernel = conv.kernel as i64;
         let shape = vec![conv.out as i64, input.channels as i64, kernel, kernel];
         let name = format!("conv{}", self.nodes.len());
-        let inputs = self.with_weights(&name, input, &values, &bias, shape, conv.out);
+        let inputs = self.with_weights(&name, input, &Weights { values, bias, shape, groups: conv.out });
         let pad = kernel / 2;
         let attributes = vec![
             ints("kernel_shape", &[kernel, kernel]),
@@ -114,25 +123,17 @@ impl Graph {
         let values: Vec<f32> = (0..out * input.channels).map(|_| self.random.normal() * deviation).collect();
         let bias = vec![0.0; out];
         let shape = vec![out as i64, input.channels as i64];
-        let inputs = self.with_weights("dense", input, &values, &bias, shape, 1);
+        let inputs = self.with_weights("dense", input, &Weights { values, bias, shape, groups: 1 });
         self.node(output, "Gemm", inputs, vec![int("transB", 1)]);
     }
 
-    /// Names of (input, weight, bias), the latter two added as constants; `groups` scales for the
-    /// 8-bit weights, one for each block of rows.
-    fn with_weights(
-        &mut self,
-        name: &str,
-        input: &Value,
-        values: &[f32],
-        bias: &[f32],
-        shape: Vec<i64>,
-        groups: usize,
-    ) -> Vec<String> {
+    /// Names of (input, weight, bias), the latter two added as constants.
+    fn with_weights(&mut self, name: &str, input: &Value, weights: &Weights) -> Vec<String> {
+        let Weights { values, bias, shape, groups } = weights;
         let (weight, offset) = (format!("{name}.weight"), format!("{name}.bias"));
         match self.precision {
             Precision::Fp32 => {
-                self.constant(&weight, FLOAT, shape, floats(values));
+                self.constant(&weight, FLOAT, shape.clone(), floats(values));
                 self.constant(&offset, FLOAT, vec![bias.len() as i64], floats(bias));
             }
             Precision::Int8 => {
@@ -141,8 +142,8 @@ impl Graph {
                 let bytes = values.chunks(block).zip(&scales).flat_map(|(row, scale)| {
                     row.iter().map(move |value| (value / scale).round().clamp(-127.0, 127.0) as i8 as u8)
                 });
-                self.constant(&format!("{weight}.q"), INT8, shape, bytes.collect());
-                self.dequantize(&format!("{weight}.q"), &weight, &scales, INT8, 0);
+                self.constant(&format!("{weight}.q"), INT8, shape.clone(), bytes.collect());
+                self.dequantize(&format!("{weight}.q"), &weight, &scales, INT8);
                 let input_scale = self.scales.get(&input.name).copied().unwrap_or(1.0);
                 let bias_scales: Vec<f32> = scales.iter().map(|scale| scale * input_scale).collect();
                 let per_group = bias.len() / groups;
@@ -150,7 +151,7 @@ impl Graph {
                     bias.iter().enumerate().map(|(i, value)| (value / bias_scales[i / per_group]).round() as i32);
                 let bytes = whole.flat_map(i32::to_le_bytes).collect();
                 self.constant(&format!("{offset}.q"), INT32, vec![bias.len() as i64], bytes);
-                self.dequantize(&format!("{offset}.q"), &offset, &bias_scales, INT32, 0);
+                self.dequantize(&format!("{offset}.q"), &offset, &bias_scales, INT32);
             }
         }
         vec![input.name.clone(), weight, offset]
@@ -173,12 +174,12 @@ impl Graph {
         Value { name: back, ..value }
     }
 
-    fn dequantize(&mut self, from: &str, to: &str, scales: &[f32], element: i32, zero: u8) {
+    fn dequantize(&mut self, from: &str, to: &str, scales: &[f32], element: i32) {
         let (scale_name, zero_name) = (format!("{from}.scale"), format!("{from}.zero"));
         let shape = if scales.len() == 1 { vec![] } else { vec![scales.len() as i64] };
         let width = if element == INT32 { 4 } else { 1 };
         self.constant(&scale_name, FLOAT, shape.clone(), floats(scales));
-        self.constant(&zero_name, element, shape, vec![zero; scales.len() * width]);
+        self.constant(&zero_name, element, shape, vec![0; scales.len() * width]);
         let inputs = vec![from.to_owned(), scale_name, zero_name];
         self.node(to, "DequantizeLinear", inputs, vec![int("axis", 0)]);
     }
