@@ -1,1 +1,1 @@
-
+//! The load generator: closed and open loops against any HTTP predict service.
