@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use shoal_nats::Bus;
-use shoal_nats::cache::SharedCache;
+use shoal_nats::cache::{MemoryStats, SharedCache};
+use shoal_nats::claims::Claims;
+use shoal_nats::peers::Peers;
 use shoal_nats::presence::Fleet;
 use shoal_nats::replies::Replies;
 use shoal_nats::service::PredictService;
@@ -17,7 +19,7 @@ use crate::cache::MemoryCache;
 use crate::config::GatewayConfig;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
-use crate::predict::{Parts, Predictor};
+use crate::predict::{Parts, Predictor, Source};
 use crate::{http, micro};
 
 /// A gateway that is built and not yet listening.
@@ -39,7 +41,8 @@ impl Gateway {
         let id = NodeId::mint("gateway");
         let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
         let late = metrics.late_answers.clone();
-        let replies = Replies::subscribe(&bus, id, move || late.inc()).await?;
+        let replies = Replies::subscribe(&bus, id.clone(), move || late.inc()).await?;
+        let peers = Peers::join(&bus, id, shutdown).await?;
         let fleet = Fleet::watch(&bus, shutdown).await?;
         let models = Models::new(bus.clone(), fleet, config.default_model.clone());
         let evictions = metrics.evictions.clone();
@@ -52,6 +55,8 @@ impl Gateway {
             replies,
             models,
             metrics,
+            peers,
+            claims: Claims::open(&bus).await?,
         });
         let service = PredictService::start(&bus).await?;
         Ok(Self { config, bus, predictor, service, registry })
@@ -62,14 +67,43 @@ impl Gateway {
         let address = listener.local_addr()?;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
         let routes = http::routes(self.predictor.clone(), self.registry);
-        shutdown.spawn(micro::run(self.service, self.predictor, shutdown.clone()));
-        let bus = self.bus.clone();
-        let undertaker_stop = shutdown.clone();
-        shutdown.spawn(async move { bus.run_undertaker(undertaker_stop).await });
+        shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
+        serve_fleet(&self.bus, &self.predictor, &shutdown);
         http::serve(listener, routes, shutdown.clone(), self.config.drain_grace).await;
         shutdown.finished().await;
         self.bus.flush().await;
         tracing::info!("drained");
         Ok(())
     }
+}
+
+/// What a gateway does for others: buries exhausted jobs, shares its flights, forgets and counts
+/// cached predictions when told to.
+fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
+    let (undertaker, stop) = (bus.clone(), shutdown.clone());
+    shutdown.spawn(async move { undertaker.run_undertaker(stop).await });
+
+    let (flights, stop) = (predictor.clone(), shutdown.clone());
+    shutdown.spawn(async move {
+        let peers = flights.peers().clone();
+        let news = move |key| {
+            let flights = flights.clone();
+            async move { flights.flight_news(&key).await }
+        };
+        peers.answer(news, stop).await;
+    });
+
+    let (listening, memory, stop) = (bus.clone(), predictor.memory().clone(), shutdown.clone());
+    shutdown.spawn(async move { listening.on_forget(|model| memory.forget(model), stop).await });
+
+    let (counting, counted, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
+    shutdown.spawn(async move {
+        let stats = || MemoryStats {
+            gateway: counted.peers().me().clone(),
+            entries: counted.memory().len(),
+            bytes: counted.memory().bytes(),
+            answered: Source::ALL.map(|s| counted.metrics().predictions.with_label_values(&[s.as_str()]).get()),
+        };
+        counting.on_memory_stats(stats, stop).await;
+    });
 }

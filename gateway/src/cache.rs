@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use moka::sync::Cache;
-use shoal_shared::digest::{CacheKey, ImageMd5};
+use shoal_shared::digest::{CacheKey, ImageKey, ImageMd5, ImageSha256};
 use shoal_shared::failure::Failure;
 use shoal_shared::prediction::Prediction;
 use shoal_shared::sniff::{ImageFormat, format_of};
@@ -16,8 +16,10 @@ use crate::config::CacheConfig;
 pub struct Entry {
     /// The full ranked prediction: any `top_k` is answered from it.
     pub prediction: Prediction,
-    /// MD5 of the image, computed once.
-    pub md5: ImageMd5,
+    /// SHA-256 of the image, where known.
+    pub sha256: Option<ImageSha256>,
+    /// MD5 of the image, computed once, where known.
+    pub md5: Option<ImageMd5>,
     /// The image's format.
     pub format: Option<ImageFormat>,
     /// When it came into memory.
@@ -28,9 +30,10 @@ pub struct Entry {
 const ENTRY_OVERHEAD: usize = 200;
 
 impl Entry {
-    /// For a prediction of `image`.
-    pub fn of(prediction: Prediction, image: &[u8]) -> Self {
-        Self { prediction, md5: ImageMd5::of(image), format: format_of(image), since: Instant::now() }
+    /// For a prediction of `image`, whose key is `key`.
+    pub fn of(prediction: Prediction, key: &ImageKey, image: &[u8]) -> Self {
+        let (sha256, md5) = (Some(key.sha256(image)), Some(key.md5(image)));
+        Self { prediction, sha256, md5, format: format_of(image), since: Instant::now() }
     }
 
     fn weight(&self) -> u32 {
@@ -107,9 +110,16 @@ impl MemoryCache {
         self.len() == 0
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.entries.invalidate_all();
+    /// Forgets the predictions of one model digest, or everything.
+    pub fn forget(&self, model: Option<&str>) {
+        match model {
+            Some(model) => {
+                let model = model.to_owned();
+                // Fails only on a cache built without invalidation closures.
+                let _ = self.entries.invalidate_entries_if(move |key, _| key.model.as_str() == model);
+            }
+            None => self.entries.invalidate_all(),
+        }
         self.refusals.invalidate_all();
     }
 }

@@ -58,6 +58,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         (flight, true)
     }
 
+    /// The flight for `key`, if there is one; whoever holds it keeps it in the air.
+    pub fn find(&self, key: &CacheKey) -> Option<Arc<Flight<T>>> {
+        self.by_key.lock().get(key).and_then(Weak::upgrade)
+    }
+
     /// Starts a flight that nobody else can join.
     pub fn alone<F>(&self, work: F) -> Arc<Flight<T>>
     where

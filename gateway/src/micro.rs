@@ -2,7 +2,7 @@
 
 use shoal_nats::service::{PredictRequest, PredictService};
 use shoal_shared::answer::{ErrorBody, Success};
-use shoal_shared::digest::ImageSha256;
+use shoal_shared::digest::ImageKey;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Lane;
 use shoal_shared::process::shutdown::Shutdown;
@@ -41,7 +41,7 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
     let ask = Ask {
         model: Some(model),
         image: request.image.clone(),
-        sha256: ImageSha256::of(&request.image),
+        digest: ImageKey::of(predictor.digest_kind(), &request.image),
         lane: Lane::Interactive,
         timeout: None,
         caching: Caching::default(),
@@ -54,7 +54,7 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
         None => success,
     };
     Ok(Success {
-        image_sha256: Some(answered.key.image.to_string()),
+        image_sha256: answered.entry.sha256.map(|sha256| sha256.to_string()),
         cache: Some(answered.source.as_str().to_owned()),
         ..success
     })

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use shoal_nats::Bus;
 use shoal_nats::cache::SharedCache;
+use shoal_nats::claims::Claims;
+use shoal_nats::peers::{FlightNews, Peers};
 use shoal_nats::replies::Replies;
 use shoal_nats::uploads::Uploads;
-use shoal_shared::digest::{CacheKey, ImageSha256};
+use shoal_shared::digest::{CacheKey, DigestKind, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Served;
@@ -36,8 +38,8 @@ pub struct Ask {
     pub model: Option<ModelName>,
     /// The encoded image.
     pub image: Bytes,
-    /// Its SHA-256.
-    pub sha256: ImageSha256,
+    /// Its digest.
+    pub digest: ImageKey,
     /// How urgent it is.
     pub lane: Lane,
     /// How long it may take.
@@ -114,6 +116,8 @@ pub(crate) struct Inner {
     pub(crate) memory: MemoryCache,
     pub(crate) models: Models,
     pub(crate) metrics: Arc<GatewayMetrics>,
+    pub(crate) peers: Peers,
+    pub(crate) claims: Claims,
     pub(crate) admission: Admission,
     flights: Flights<Landed>,
 }
@@ -136,15 +140,32 @@ pub struct Parts {
     pub models: Models,
     /// The metrics.
     pub metrics: Arc<GatewayMetrics>,
+    /// The other gateways.
+    pub peers: Peers,
+    /// Who computes what.
+    pub claims: Claims,
 }
 
 impl Predictor {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, bus, replies, shared, uploads, memory, models, metrics } = parts;
+        let Parts { config, bus, replies, shared, uploads, memory, models, metrics, peers, claims } = parts;
         let admission = Admission::new(config.max_in_flight, config.max_in_flight_bytes, metrics.clone());
         let flights = Flights::new();
-        Self(Arc::new(Inner { config, bus, replies, shared, uploads, memory, models, metrics, admission, flights }))
+        Self(Arc::new(Inner {
+            config,
+            bus,
+            replies,
+            shared,
+            uploads,
+            memory,
+            models,
+            metrics,
+            peers,
+            claims,
+            admission,
+            flights,
+        }))
     }
 
     /// The models.
@@ -167,9 +188,35 @@ impl Predictor {
         &self.0.metrics
     }
 
+    /// The other gateways.
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    /// How a flight of this gateway ends, for a peer that wants the same.
+    pub async fn flight_news(&self, key: &CacheKey) -> FlightNews {
+        if let Some(entry) = self.0.memory.get(key) {
+            return FlightNews::Landed(Box::new(Ok(entry.prediction.clone())));
+        }
+        let Some(flight) = self.0.flights.find(key) else { return FlightNews::Unknown };
+        match flight.landed().await {
+            Some(Landed::Answered { entry, .. }) => FlightNews::Landed(Box::new(Ok(entry.prediction.clone()))),
+            Some(Landed::Failed(failure)) if failure.code.is_clients_fault() => {
+                FlightNews::Landed(Box::new(Err(failure)))
+            }
+            // Our deadline, our overload: the peer tries for itself.
+            Some(Landed::Failed(_)) | None => FlightNews::Unknown,
+        }
+    }
+
     /// The memory tier.
     pub fn memory(&self) -> &MemoryCache {
         &self.0.memory
+    }
+
+    /// Digest that identifies images in cache keys.
+    pub fn digest_kind(&self) -> DigestKind {
+        self.0.config.nats.topology.digest
     }
 
     /// Bounds on images.
@@ -178,13 +225,26 @@ impl Predictor {
     }
 
     /// A prediction that is already known, without an image.
-    pub async fn known(&self, model: Option<&ModelName>, image: ImageSha256) -> Result<Option<Answered>, Failure> {
+    pub async fn known(&self, model: Option<&ModelName>, image: ImageKey) -> Result<Option<Answered>, Failure> {
         let model = self.0.models.resolve(model).await?;
         let key = CacheKey { model: model.digest, image };
         if let Some(hit) = self.remembered(&key) {
             return Ok(Some(hit));
         }
-        Ok(None)
+        if !self.0.bus.is_up() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let found = tokio::time::timeout(self.0.config.cache.shared_budget, self.0.shared.get(&key)).await;
+        let Some(prediction) = found.ok().and_then(Result::ok).flatten() else { return Ok(None) };
+        // Not kept in memory: without the image its other digest is not known.
+        let (sha256, md5) = match image {
+            ImageKey::Sha256(sha256) => (Some(sha256), None),
+            ImageKey::Md5(md5) => (None, Some(md5)),
+        };
+        let entry = Arc::new(Entry { prediction, sha256, md5, format: None, since: Instant::now() });
+        let cache = begun.elapsed();
+        Ok(Some(Answered { entry, source: Source::Shared, key, served: None, cache, publish: None }))
     }
 
     /// When a refused client may come back: the time the default model's workers need for what is
@@ -207,7 +267,7 @@ impl Predictor {
     async fn answer(&self, ask: Ask) -> Result<Answered, Failure> {
         let asked = Instant::now();
         let model = self.0.models.resolve(ask.model.as_ref()).await?;
-        let key = CacheKey { model: model.digest.clone(), image: ask.sha256 };
+        let key = CacheKey { model: model.digest.clone(), image: ask.digest };
         let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
         if by_cache && let Some(hit) = self.remembered(&key) {
             self.0.metrics.stage("cache_memory", asked.elapsed());

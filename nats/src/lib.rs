@@ -3,6 +3,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | [`cancel`] | jobs that nobody waits for any more |
+//! | [`claims`] | which gateway computes what, when there are several |
 //! | [`connect`] | the connection: reconnects for ever, says when it is up |
 //! | [`subjects`] | every subject, built and parsed |
 //! | [`topology`] | every stream, consumer and bucket, field by field |
@@ -15,6 +16,7 @@
 //! | [`cache`] | the shared tier of the prediction cache |
 //! | [`uploads`] | images too large for a message |
 //! | [`dead`] | dead letters, and the broker's own word on exhausted jobs |
+//! | [`peers`] | gateways that know of each other and share their flights |
 //! | [`presence`] | worker heartbeats, sent and gathered |
 //! | [`service`] | the NATS request front door |
 //! | [`backlog`] | what waits in the queue |
@@ -24,10 +26,12 @@
 pub mod backlog;
 pub mod cache;
 pub mod cancel;
+pub mod claims;
 pub mod connect;
 pub mod dead;
 pub mod delivery;
 pub mod ensure;
+pub mod peers;
 pub mod presence;
 pub mod publish;
 pub mod puller;

@@ -63,6 +63,20 @@ pub fn cancel(model: &ModelName) -> String {
     format!("shoal.cancel.{model}")
 }
 
+/// A gateway's sign of life.
+pub const GATEWAY_ALIVE: &str = "shoal.gateway.alive";
+
+/// Where a gateway is asked for a flight of its own.
+pub fn flight(gateway: &NodeId) -> String {
+    format!("shoal.gateway.{gateway}.flight")
+}
+
+/// Tells every gateway to forget cached predictions: of one model digest, or all when empty.
+pub const FORGET: &str = "shoal.cache.forget";
+
+/// Asks every gateway what its memory holds.
+pub const CACHE_STATS: &str = "shoal.cache.stats";
+
 /// Front door for NATS requests; the second token names the model.
 pub const PREDICT: &str = "predict.*";
 

@@ -6,6 +6,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use serde::{Deserialize, Serialize};
+use shoal_shared::digest::DigestKind;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::subjects;
@@ -20,6 +21,8 @@ pub const DEAD: &str = "DEAD";
 pub const ADVISORIES: &str = "JOBS_ADVISORIES";
 /// Bucket of the shared cache tier.
 pub const CACHE: &str = "shoal_cache";
+/// Bucket of claims on images being computed, when there are several gateways.
+pub const CLAIMS: &str = "shoal_claims";
 /// Bucket of images too large for a message.
 pub const UPLOADS: &str = "shoal_uploads";
 /// The consumer that empties [`ADVISORIES`].
@@ -48,6 +51,8 @@ pub struct TopologyConfig {
     pub cache_ttl: Duration,
     /// Most bytes of cached predictions; beyond, the oldest go.
     pub max_cache_bytes: i64,
+    /// Digest that identifies images in cache keys; the same for gateways and workers.
+    pub digest: DigestKind,
     /// Most bytes of large uploads in flight.
     pub max_upload_bytes: i64,
     /// How long dead letters are kept.
@@ -66,6 +71,7 @@ impl Default for TopologyConfig {
             result_ttl: Duration::from_secs(3600),
             cache_ttl: Duration::from_secs(24 * 3600),
             max_cache_bytes: 256 << 20,
+            digest: DigestKind::Sha256,
             max_upload_bytes: 2 << 30,
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
         }
@@ -83,7 +89,7 @@ impl TopologyConfig {
     ///
     /// Jobs are accepted for those models only: a job that no consumer filters on would rot.
     pub fn streams(&self, models: &[ModelName]) -> Vec<Config> {
-        vec![self.jobs(models), self.results(), self.dead(), self.advisories(), self.cache()]
+        vec![self.jobs(models), self.results(), self.dead(), self.advisories(), self.cache(), self.claims()]
     }
 
     fn base(&self, name: &str, description: &str, subjects: Vec<String>) -> Config {
@@ -154,6 +160,22 @@ impl TopologyConfig {
             allow_rollup: true,
             deny_delete: true,
             ..self.base(&format!("KV_{CACHE}"), "Predictions by model and image", vec![format!("$KV.{CACHE}.>")])
+        }
+    }
+
+    /// Claims are hints, worth nothing after a restart: kept in memory, on one server.
+    fn claims(&self) -> Config {
+        Config {
+            max_messages_per_subject: 1,
+            max_age: Duration::from_secs(120),
+            max_bytes: 64 << 20,
+            max_message_size: 1024,
+            discard: DiscardPolicy::Old,
+            allow_rollup: true,
+            deny_delete: true,
+            storage: StorageType::Memory,
+            num_replicas: 1,
+            ..self.base(&format!("KV_{CLAIMS}"), "Images being computed, by gateway", vec![format!("$KV.{CLAIMS}.>")])
         }
     }
 

@@ -17,6 +17,60 @@ pub struct ImageSha256(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageMd5(pub [u8; 16]);
 
+/// Which digest identifies an image in cache keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DigestKind {
+    /// SHA-256: nobody can make two images with the same one.
+    #[default]
+    Sha256,
+    /// MD5: what the systems replaced named files by. Two images with the same one can be made on
+    /// purpose, so only for uploads that are trusted.
+    Md5,
+}
+
+/// The digest that identifies an image in cache keys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ImageKey {
+    /// By SHA-256.
+    Sha256(ImageSha256),
+    /// By MD5.
+    Md5(ImageMd5),
+}
+
+impl ImageKey {
+    /// Of a complete upload.
+    pub fn of(kind: DigestKind, bytes: &[u8]) -> Self {
+        let mut hasher = Hasher::new(kind);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// Reads 64 or 32 hexadecimal digits.
+    pub fn parse(kind: DigestKind, text: &str) -> Option<Self> {
+        match kind {
+            DigestKind::Sha256 => ImageSha256::parse(text).map(Self::Sha256),
+            DigestKind::Md5 => ImageMd5::parse(text).map(Self::Md5),
+        }
+    }
+
+    /// The image's SHA-256, computed from `bytes` unless it is the key itself.
+    pub fn sha256(&self, bytes: &[u8]) -> ImageSha256 {
+        match self {
+            Self::Sha256(sha256) => *sha256,
+            Self::Md5(_) => ImageSha256::of(bytes),
+        }
+    }
+
+    /// The image's MD5, computed from `bytes` unless it is the key itself.
+    pub fn md5(&self, bytes: &[u8]) -> ImageMd5 {
+        match self {
+            Self::Sha256(_) => ImageMd5::of(bytes),
+            Self::Md5(md5) => *md5,
+        }
+    }
+}
+
 impl ImageSha256 {
     /// Digest of a complete upload.
     pub fn of(bytes: &[u8]) -> Self {
@@ -36,21 +90,46 @@ impl ImageMd5 {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Md5::digest(bytes).into())
     }
+
+    /// Reads 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut raw = [0; 16];
+        hex::decode_to_slice(text.trim(), &mut raw).ok()?;
+        Some(Self(raw))
+    }
 }
 
-/// The SHA-256 of an upload that is still arriving.
-#[derive(Default)]
-pub struct Hasher(Sha256);
+/// The key of an upload that is still arriving.
+pub enum Hasher {
+    /// By SHA-256.
+    Sha256(Sha256),
+    /// By MD5.
+    Md5(Md5),
+}
 
 impl Hasher {
+    /// Nothing taken yet.
+    pub fn new(kind: DigestKind) -> Self {
+        match kind {
+            DigestKind::Sha256 => Self::Sha256(Sha256::new()),
+            DigestKind::Md5 => Self::Md5(Md5::new()),
+        }
+    }
+
     /// Takes the next chunk of the body.
     pub fn update(&mut self, chunk: &[u8]) {
-        self.0.update(chunk);
+        match self {
+            Self::Sha256(hasher) => hasher.update(chunk),
+            Self::Md5(hasher) => hasher.update(chunk),
+        }
     }
 
     /// The digest of everything taken.
-    pub fn finish(self) -> ImageSha256 {
-        ImageSha256(self.0.finalize().into())
+    pub fn finish(self) -> ImageKey {
+        match self {
+            Self::Sha256(hasher) => ImageKey::Sha256(ImageSha256(hasher.finalize().into())),
+            Self::Md5(hasher) => ImageKey::Md5(ImageMd5(hasher.finalize().into())),
+        }
     }
 }
 
@@ -85,12 +164,12 @@ impl ModelDigest {
 }
 
 /// Identity of a prediction: (model, preprocessing, image).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CacheKey {
     /// The model, its preprocessing and labels.
     pub model: ModelDigest,
     /// The image.
-    pub image: ImageSha256,
+    pub image: ImageKey,
 }
 
 impl fmt::Display for CacheKey {
@@ -120,6 +199,21 @@ show_hex!(ImageSha256, raw => hex::encode(raw));
 show_hex!(ImageMd5, raw => hex::encode(raw));
 show_hex!(ModelDigest, text => text.as_str());
 
+impl fmt::Display for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256(digest) => digest.fmt(f),
+            Self::Md5(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,9 +221,14 @@ mod tests {
     #[test]
     fn chunks_do_not_matter() {
         let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
-        let mut hasher = Hasher::default();
-        bytes.chunks(777).for_each(|chunk| hasher.update(chunk));
-        assert_eq!(hasher.finish(), ImageSha256::of(&bytes));
+        for kind in [DigestKind::Sha256, DigestKind::Md5] {
+            let mut hasher = Hasher::new(kind);
+            bytes.chunks(777).for_each(|chunk| hasher.update(chunk));
+            let key = hasher.finish();
+            assert_eq!(key, ImageKey::of(kind, &bytes));
+            assert_eq!(ImageKey::parse(kind, &key.to_string()), Some(key));
+            assert_eq!((key.sha256(&bytes), key.md5(&bytes)), (ImageSha256::of(&bytes), ImageMd5::of(&bytes)));
+        }
     }
 
     #[test]

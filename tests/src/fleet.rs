@@ -39,6 +39,7 @@ pub struct Fleet {
     /// The bus.
     pub nats: NatsServer,
     plan: FleetPlan,
+    started: usize,
 }
 
 impl Fleet {
@@ -46,7 +47,7 @@ impl Fleet {
     pub fn start(plan: FleetPlan) -> Self {
         let nats = NatsServer::start();
         provision(&nats, &plan.model);
-        let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan };
+        let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan, started: 0 };
         (0..fleet.plan.workers).for_each(|_| fleet.add_worker());
         fleet.add_gateway();
         fleet.wait_ready(fleet.plan.workers);
@@ -60,21 +61,21 @@ impl Fleet {
 
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
-        let number = self.workers.len();
+        self.started += 1;
         let mut command = Command::new(binary("shoal-worker"));
         command.args(["run", "--model", &self.plan.model, "--nats-url", &self.nats.url(), "--threads", "1"]);
         if let Some(dir) = &self.plan.models_dir {
             command.arg("--models-dir").arg(dir);
         }
         command.envs(self.plan.worker_env.iter().cloned()).current_dir(repository());
-        let log = self.nats.dir().join(format!("worker-{number}.log"));
+        let log = self.nats.dir().join(format!("worker-{}.log", self.started));
         self.workers.push(Process::start(&mut command, &log));
     }
 
     /// Starts one more gateway.
     pub fn add_gateway(&mut self) {
-        let number = self.gateways.len();
-        let log = self.nats.dir().join(format!("gateway-{number}.log"));
+        self.started += 1;
+        let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
         let mut command = Command::new(binary("shoal-gateway"));
         command.args(["--listen", "127.0.0.1:0", "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());

@@ -74,3 +74,19 @@ pub fn post_file(url: &str, field: &str, file_name: &str, content: &[u8]) -> Res
     body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
     post(url, &[("Content-Type", &format!("multipart/form-data; boundary={BOUNDARY}"))], &body)
 }
+
+/// A client that keeps its connections.
+pub struct Client(ureq::Agent);
+
+impl Client {
+    /// No connection yet.
+    #[expect(clippy::new_without_default, reason = "a client is something one makes on purpose")]
+    pub fn new() -> Self {
+        Self(agent())
+    }
+
+    /// POST of raw bytes.
+    pub fn post(&self, url: &str, body: &[u8]) -> Response {
+        read(self.0.post(url).send(body).unwrap_or_else(|error| panic!("{url}: {error}")))
+    }
+}

@@ -60,7 +60,7 @@ impl Worker {
         let registry = Registry::new();
         let metrics = Arc::new(WorkerMetrics::register(&registry)?);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
-        let shared = Shared { metrics, model: Arc::new(model), cancelled };
+        let shared = Shared { metrics, model: Arc::new(model), digest: config.nats.topology.digest, cancelled };
         Ok(Self { config, id, bus, shared, session, image_ms, max_batch, registry, started })
     }
 

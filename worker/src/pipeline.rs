@@ -19,7 +19,7 @@ use bytes::Bytes;
 use crossbeam_channel::Sender;
 use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
-use shoal_shared::digest::CacheKey;
+use shoal_shared::digest::{CacheKey, DigestKind};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
 
@@ -94,6 +94,8 @@ pub struct Shared {
     pub metrics: Arc<crate::metrics::WorkerMetrics>,
     /// The model served.
     pub model: Arc<crate::model::Model>,
+    /// Digest that identifies images in cache keys.
+    pub digest: DigestKind,
     /// Jobs that nobody waits for any more.
     pub cancelled: Cancelled,
 }

@@ -3,9 +3,11 @@
 //! | module | command |
 //! | --- | --- |
 //! | [`up`] | `shoal up`: a whole fleet on this machine, from one command |
+//! | [`cache`] | `shoal cache stats, purge` |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
+pub mod cache;
 pub mod models;
 pub mod provision;
 pub mod up;

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{models, provision, up};
+use shoal_cli::{cache, models, provision, up};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -21,6 +21,8 @@ enum Command {
     Up(up::Options),
     /// Look after models
     Models(models::Options),
+    /// Look into the prediction cache, or empty it
+    Cache(cache::Options),
     /// Create or update streams, consumers and buckets on a NATS server
     Provision(provision::Options),
     /// Run a program that ends when this process's parent does
@@ -59,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {
         Command::Up(options) => runtime.block_on(up::run(options)),
+        Command::Cache(options) => runtime.block_on(cache::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
         Command::Models(options) => models::run(options),
         Command::Follow { .. } => Ok(()),

@@ -1,8 +1,10 @@
 //! HTTP's words for caching: `Cache-Control`, `ETag`, `If-None-Match`, `Age`, `X-Cache`.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use warp::http::{HeaderMap, HeaderValue, header};
 
-use crate::predict::{Answered, Caching};
+use crate::predict::{Answered, Caching, Source};
 
 /// What the request says about caching.
 pub(super) fn wishes(headers: &HeaderMap) -> Caching {
@@ -36,17 +38,19 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 pub(super) fn describe(response: &mut warp::reply::Response, answered: &Answered, tag: &str) {
     let headers = response.headers_mut();
     let source = HeaderValue::from_static(match answered.source {
-        crate::predict::Source::Hit => "HIT",
-        crate::predict::Source::Shared => "SHARED",
-        crate::predict::Source::Coalesced => "COALESCED",
-        crate::predict::Source::Miss => "MISS",
+        Source::Hit => "HIT",
+        Source::Shared => "SHARED",
+        Source::Coalesced => "COALESCED",
+        Source::Miss => "MISS",
     });
     headers.insert("x-cache", source);
     if let Ok(tag) = HeaderValue::from_str(tag) {
         headers.insert(header::ETAG, tag);
     }
-    if answered.source == crate::predict::Source::Hit {
-        headers.insert(header::AGE, HeaderValue::from(answered.entry.since.elapsed().as_secs()));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let age = now.saturating_sub(answered.entry.prediction.computed_at) / 1000;
+    if matches!(answered.source, Source::Hit | Source::Shared) {
+        headers.insert(header::AGE, HeaderValue::from(age));
     }
 }
 

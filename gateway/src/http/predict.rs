@@ -1,4 +1,4 @@
-//! `POST /predict`: an image in, the answer as JSON out. `GET /predictions/{sha256}`: the answer
+//! `POST /predict`: an image in, the answer as JSON out. `GET /predictions/{digest}`: the answer
 //! for an image that need not be sent again.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Buf;
 use futures_util::Stream;
 use shoal_shared::answer::{Success, TimingMs};
-use shoal_shared::digest::ImageSha256;
+use shoal_shared::digest::ImageKey;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::MAX_TOP_K;
@@ -32,7 +32,7 @@ pub(super) fn post(
         })
 }
 
-/// `GET /predictions/{sha256}`.
+/// `GET /predictions/{digest}`.
 pub(super) fn known(
     predictor: Predictor,
 ) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
@@ -41,8 +41,8 @@ pub(super) fn known(
         .and(warp::query::<Query>())
         .and(warp::header::headers_cloned())
         .and(with(predictor))
-        .then(|sha256: String, query: Query, headers: HeaderMap, predictor: Predictor| async move {
-            observed(&predictor, "/predictions", look_up(&sha256, &query, &headers, &predictor)).await
+        .then(|digest: String, query: Query, headers: HeaderMap, predictor: Predictor| async move {
+            observed(&predictor, "/predictions", look_up(&digest, &query, &headers, &predictor)).await
         })
 }
 
@@ -89,17 +89,18 @@ where
         waits_for_consent: headers.contains_key(header::EXPECT),
     };
     let config = predictor.config();
-    let bounds = Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout };
+    let bounds =
+        Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout, digest: predictor.digest_kind() };
     let upload = match receive(announced, body, bounds).await {
         Ok(upload) => upload,
         Err(failure) => return error::response(&failure),
     };
     predictor.metrics().stage("receive", upload.receive);
-    let Upload { image, sha256, receive } = upload;
+    let Upload { image, digest, receive } = upload;
     let ask = Ask {
         model: options.model,
         image,
-        sha256,
+        digest,
         lane: Lane::Interactive,
         timeout: options.timeout,
         caching: caching::wishes(headers),
@@ -117,12 +118,12 @@ where
     }
 }
 
-async fn look_up(sha256: &str, query: &Query, headers: &HeaderMap, predictor: &Predictor) -> warp::reply::Response {
+async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &Predictor) -> warp::reply::Response {
     let begun = Instant::now();
     let found = async {
         let options = Options::read(query)?;
-        let Some(image) = ImageSha256::parse(sha256) else {
-            let message = "the SHA-256 must be 64 hexadecimal digits";
+        let Some(image) = ImageKey::parse(predictor.digest_kind(), digest) else {
+            let message = format!("the digest must be the image's {:?} in hexadecimal", predictor.digest_kind());
             return Err(Failure::new(FailureCode::BadRequest, message));
         };
         let found = predictor.known(options.model.as_ref(), image).await?;
@@ -155,8 +156,8 @@ fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success 
     let entry = &answered.entry;
     let extension = entry.format.map_or("jpeg", |format| format.extension());
     Success {
-        image_file_name: Some(format!("{}.{extension}", entry.md5)),
-        image_sha256: Some(answered.key.image.to_string()),
+        image_file_name: entry.md5.map(|md5| format!("{md5}.{extension}")),
+        image_sha256: entry.sha256.map(|sha256| sha256.to_string()),
         cache: Some(answered.source.as_str().to_owned()),
         worker: answered.served.as_ref().map(|served| served.worker.clone()),
         batch: answered.served.as_ref().map(|served| served.batch),

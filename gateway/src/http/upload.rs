@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use multer::{Constraints, Multipart, SizeLimit};
-use shoal_shared::digest::{Hasher, ImageSha256};
+use shoal_shared::digest::{DigestKind, Hasher, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 
 /// Form fields beside the file are few and short; they are skipped.
@@ -23,7 +23,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// A complete upload.
 pub(super) struct Upload {
     pub(super) image: Bytes,
-    pub(super) sha256: ImageSha256,
+    pub(super) digest: ImageKey,
     pub(super) receive: Duration,
 }
 
@@ -40,6 +40,7 @@ pub(super) struct Announced<'a> {
 pub(super) struct Bounds {
     pub(super) max_bytes: usize,
     pub(super) timeout: Duration,
+    pub(super) digest: DigestKind,
 }
 
 /// Reads the whole upload, or says what is wrong with it.
@@ -62,16 +63,16 @@ where
     let chunks = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
     let reading = async {
         match (is_form, boundary) {
-            (true, Some(boundary)) => read_form(chunks, boundary, bounds.max_bytes).await,
+            (true, Some(boundary)) => read_form(chunks, boundary, bounds).await,
             (true, None) => Err(bad_request("the multipart content type has no boundary")),
-            (false, _) => read_raw(chunks, bounds.max_bytes).await,
+            (false, _) => read_raw(chunks, bounds).await,
         }
     };
-    let (image, sha256) = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
+    let (image, digest) = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
         let message = format!("the upload was not complete after {:?}", bounds.timeout);
         Failure::new(FailureCode::BadRequest, message)
     })??;
-    Ok(Upload { image, sha256, receive: begun.elapsed() })
+    Ok(Upload { image, digest, receive: begun.elapsed() })
 }
 
 /// Most clients read the answer only after they have sent everything; closing on them would turn
@@ -93,22 +94,23 @@ where
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
-async fn read_raw<S, E>(mut chunks: S, max_bytes: usize) -> Result<(Bytes, ImageSha256), Failure>
+async fn read_raw<S, E>(mut chunks: S, bounds: Bounds) -> Result<(Bytes, ImageKey), Failure>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    let mut collected = Collected::new(max_bytes);
+    let mut collected = Collected::new(bounds);
     while let Some(chunk) = chunks.next().await {
         collected.push(chunk.map_err(|_| bad_request("the connection broke off during the upload"))?)?;
     }
     Ok(collected.finish())
 }
 
-async fn read_form<S, E>(chunks: S, boundary: String, max_bytes: usize) -> Result<(Bytes, ImageSha256), Failure>
+async fn read_form<S, E>(chunks: S, boundary: String, bounds: Bounds) -> Result<(Bytes, ImageKey), Failure>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
+    let max_bytes = bounds.max_bytes;
     let limits = SizeLimit::new()
         .whole_stream((max_bytes + MULTIPART_OVERHEAD) as u64)
         .per_field(MAX_OTHER_FIELD)
@@ -121,7 +123,7 @@ where
         if field.name() != Some("file") {
             continue;
         }
-        let mut collected = Collected::new(max_bytes);
+        let mut collected = Collected::new(bounds);
         while let Some(chunk) = field.chunk().await.map_err(|error| bad_form(&error, max_bytes))? {
             collected.push(chunk)?;
         }
@@ -148,8 +150,8 @@ struct Collected {
 }
 
 impl Collected {
-    fn new(max_bytes: usize) -> Self {
-        Self { chunks: Vec::new(), length: 0, hasher: Hasher::default(), max_bytes }
+    fn new(bounds: Bounds) -> Self {
+        Self { chunks: Vec::new(), length: 0, hasher: Hasher::new(bounds.digest), max_bytes: bounds.max_bytes }
     }
 
     fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
@@ -162,7 +164,7 @@ impl Collected {
         Ok(())
     }
 
-    fn finish(mut self) -> (Bytes, ImageSha256) {
+    fn finish(mut self) -> (Bytes, ImageKey) {
         let image = match self.chunks.len() {
             1 => self.chunks.swap_remove(0),
             _ => {
@@ -197,15 +199,17 @@ mod tests {
         body.into()
     }
 
-    async fn read(body: Bytes, max: usize) -> Result<(Bytes, ImageSha256), Failure> {
+    async fn read(body: Bytes, max: usize) -> Result<(Bytes, ImageKey), Failure> {
         let pieces: Vec<Result<Bytes, Infallible>> = body.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
-        read_form(futures_util::stream::iter(pieces), "B".into(), max).await
+        let bounds = Bounds { max_bytes: max, timeout: Duration::from_secs(9), digest: DigestKind::Sha256 };
+        read_form(futures_util::stream::iter(pieces), "B".into(), bounds).await
     }
 
     #[tokio::test]
     async fn the_file_field_is_read_and_hashed() {
-        let (image, sha256) = read(form("file", b"picture"), 100).await.unwrap();
-        assert_eq!((image.as_ref(), sha256), (b"picture".as_slice(), ImageSha256::of(b"picture")));
+        let (image, digest) = read(form("file", b"picture"), 100).await.unwrap();
+        let expected = ImageKey::of(DigestKind::Sha256, b"picture");
+        assert_eq!((image.as_ref(), digest), (b"picture".as_slice(), expected));
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use shoal_nats::claims::Claim;
+use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_shared::digest::CacheKey;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -55,6 +57,12 @@ impl Mission {
         }
         let cache = begun.elapsed();
         inner.metrics.stage("cache_shared", cache);
+        if self.by_cache
+            && let Some(prediction) = self.computed_by_peer(inner).await?
+        {
+            let entry = self.keep(inner, prediction);
+            return Ok(Landed::Answered { entry, source: Source::Coalesced, served: None, cache, publish: None });
+        }
         let (outcome, publish) = self.ask_workers(inner).await?;
         let prediction = outcome.result?;
         let entry = self.keep(inner, prediction);
@@ -71,8 +79,33 @@ impl Mission {
         tokio::time::timeout(inner.config.cache.shared_budget, found).await.ok()?.ok()?
     }
 
+    /// With several gateways: waits for the one that is already computing this image, if any.
+    /// Whatever goes wrong here costs a second computation, never the answer.
+    async fn computed_by_peer(&self, inner: &Inner) -> Result<Option<Prediction>, Failure> {
+        if inner.peers.is_alone() || !inner.bus.is_up() {
+            return Ok(None);
+        }
+        let me = inner.peers.me();
+        while let Ok(Claim::Theirs { gateway, revision }) = inner.claims.claim(&self.key, me).await {
+            let news = if &gateway == me { FlightNews::Unknown } else { inner.peers.ask(&gateway, &self.key).await };
+            match news {
+                FlightNews::Landed(landed) => return landed.map(Some),
+                FlightNews::StillFlying => {}
+                FlightNews::Unknown => {
+                    if let Some(prediction) = self.look_up(inner).await {
+                        return Ok(Some(prediction));
+                    }
+                    if inner.claims.take_over(&self.key, me, revision).await {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
     fn keep(&self, inner: &Inner, prediction: Prediction) -> Arc<Entry> {
-        let entry = Arc::new(Entry::of(prediction, &self.ask.image));
+        let entry = Arc::new(Entry::of(prediction, &self.key.image, &self.ask.image));
         // A worker with another version of the model may have answered: its key is its own.
         if !self.ask.caching.no_store && entry.prediction.digest == self.key.model {
             inner.memory.put(self.key.clone(), entry.clone());
@@ -153,7 +186,7 @@ impl Mission {
             model: self.model.clone(),
             lane: self.ask.lane,
             image,
-            digest: self.ask.sha256,
+            digest: self.key.image.sha256(&self.ask.image),
             deadline: Some(Deadline::after(SystemTime::now(), remaining)),
             accept: ACCEPT_BINCODE,
             top_k: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use shoal_shared::digest::{CacheKey, ImageSha256};
+use shoal_shared::digest::{CacheKey, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 
 use super::lanes::Lanes;
@@ -82,11 +82,14 @@ fn work(shared: &Shared, preprocessor: &mut Preprocessor, held: &mut Held, row: 
 fn check_digest(shared: &Shared, held: &mut Held) -> Result<(), Verdict> {
     let image = match &held.key {
         Some(key) => key.image,
-        None => ImageSha256::of(&held.image),
+        None => ImageKey::of(shared.digest, &held.image),
     };
-    if let Some(expected) = held.delivery.wishes.digest.filter(|&expected| expected != image) {
-        let message = format!("the image's SHA-256 is {image}, the job says {expected}");
-        return Err(Verdict::Failed(Failure::new(FailureCode::DigestMismatch, message)));
+    if let Some(expected) = held.delivery.wishes.digest {
+        let found = image.sha256(&held.image);
+        if found != expected {
+            let message = format!("the image's SHA-256 is {found}, the job says {expected}");
+            return Err(Verdict::Failed(Failure::new(FailureCode::DigestMismatch, message)));
+        }
     }
     if held.key.is_none() {
         held.key = Some(CacheKey { model: shared.model.digest.clone(), image });

@@ -6,7 +6,7 @@ use std::time::Instant;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::delivery::Delivery;
 use shoal_nats::uploads::Uploads;
-use shoal_shared::digest::{CacheKey, ImageSha256};
+use shoal_shared::digest::{CacheKey, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::sniff::ImageLimits;
@@ -93,7 +93,8 @@ impl Intake {
     }
 
     async fn look_up(&self, held: &mut Held) -> Option<Prediction> {
-        let key = CacheKey { model: self.shared.model.digest.clone(), image: ImageSha256::of(&held.image) };
+        let key =
+            CacheKey { model: self.shared.model.digest.clone(), image: ImageKey::of(self.shared.digest, &held.image) };
         let found = self.cache.get(&key).await.ok().flatten();
         held.key = Some(key);
         found

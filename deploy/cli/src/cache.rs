@@ -1,0 +1,81 @@
+//! `shoal cache`: what is cached, and forgetting it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Subcommand;
+use shoal_nats::presence::Fleet;
+use shoal_nats::{Bus, BusConfig};
+use shoal_shared::names::ModelName;
+use shoal_shared::process::shutdown::Shutdown;
+
+/// `shoal cache`
+#[derive(clap::Args)]
+pub struct Options {
+    /// NATS server addresses, comma separated
+    #[arg(long, env = "SHOAL_NATS_URL", default_value = "nats://127.0.0.1:4222", global = true)]
+    nats_url: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// What the shared bucket and every gateway's memory hold
+    Stats,
+    /// Forget cached predictions, in the bucket and in every gateway
+    Purge {
+        /// Only those of this model, as its workers serve it now
+        #[arg(long)]
+        model: Option<ModelName>,
+    },
+}
+
+/// How long workers have to report which digest they serve.
+const ROLL_CALL: Duration = Duration::from_secs(2);
+
+/// Runs the subcommand.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let config = BusConfig { url: options.nats_url, ..BusConfig::default() };
+    let bus = Bus::connect(&config, "shoal-cache", Duration::from_secs(5)).await?;
+    match options.command {
+        Command::Stats => stats(&bus).await,
+        Command::Purge { model } => purge(&bus, model).await,
+    }
+}
+
+async fn stats(bus: &Bus) -> anyhow::Result<()> {
+    let bucket = bus.cache_stats().await?;
+    println!("shared bucket: {} predictions, {} bytes", bucket.entries, bucket.bytes);
+    for memory in bus.memory_stats().await? {
+        let [hit, shared, coalesced, miss] = memory.answered;
+        println!(
+            "{}: {} predictions, {} bytes; answered {hit} hit, {shared} shared, {coalesced} coalesced, {miss} miss",
+            memory.gateway, memory.entries, memory.bytes
+        );
+    }
+    Ok(())
+}
+
+async fn purge(bus: &Bus, model: Option<ModelName>) -> anyhow::Result<()> {
+    let digest = match &model {
+        None => None,
+        Some(name) => {
+            let shutdown = Shutdown::new();
+            let fleet = Fleet::watch(bus, &shutdown).await?;
+            let known = async {
+                loop {
+                    if let Some(model) = fleet.model(name) {
+                        return model.digest;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let known = tokio::time::timeout(ROLL_CALL, known).await;
+            Some(known.with_context(|| format!("no worker serves `{name}`, so its digest is not known"))?)
+        }
+    };
+    let purged = bus.purge_cache(digest.as_ref()).await?;
+    println!("forgot {purged} predictions in the shared bucket, and told every gateway");
+    Ok(())
+}
