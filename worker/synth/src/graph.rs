@@ -1,19 +1,30 @@
 //! Building a graph. Convolutions, sums and pools are written once; the precision decides whether
 //! they come out as plain operators or between quantize/dequantize pairs.
 //!
-//! Activation ranges come from the weights' own statistics: with He initialisation the second
-//! moment of activations is known layer by layer, so no calibration run is needed.
+//! Weights are scaled by the predicted statistics of their input, as batch normalisation would:
+//! activations keep their scale through all layers, and their 8-bit ranges are known without a
+//! calibration run.
 
 use crate::Precision;
+use crate::moments::Moments;
 use crate::onnx::*;
 use crate::random::Random;
 
-/// A value in the graph: its name, channels, and root mean square as predicted.
+/// A value in the graph: its name, channels and predicted statistics.
 #[derive(Clone)]
 pub(crate) struct Value {
     name: String,
     pub(crate) channels: usize,
-    rms: f32,
+    moments: Moments,
+    /// The largest value that 8 bits can tell apart.
+    limit: f64,
+    rectified: bool,
+}
+
+impl Value {
+    fn centred(name: String, channels: usize, deviation: f64) -> Self {
+        Self { name, channels, moments: Moments::centred(deviation), limit: REACH * deviation, rectified: false }
+    }
 }
 
 /// Parameters of a convolution.
@@ -22,8 +33,8 @@ pub(crate) struct Conv {
     pub(crate) out: usize,
     pub(crate) kernel: usize,
     pub(crate) stride: usize,
-    /// Multiplied with the He standard deviation.
-    pub(crate) gain: f32,
+    /// Standard deviation of its output, before any ReLU.
+    pub(crate) gain: f64,
     pub(crate) relu: bool,
 }
 
@@ -36,8 +47,12 @@ struct Weights {
     groups: usize,
 }
 
-/// Half-width of an activation's range in root mean squares: what lies beyond saturates.
-const RANGE: f32 = 5.0;
+/// Reach of an activation's 8-bit range, in standard deviations: what lies beyond saturates.
+const REACH: f64 = 8.0;
+/// Deviation left by averaging over the last 7x7 places: what an image's places have in common.
+const AVERAGED: f64 = 0.8;
+/// Deviation of the logits.
+const LOGITS: f64 = 2.0;
 
 pub(crate) struct Graph {
     precision: Precision,
@@ -55,15 +70,13 @@ impl Graph {
 
     /// The image, normalised: about unit variance.
     pub(crate) fn input(&mut self, name: &str, channels: usize) -> Value {
-        let value = Value { name: name.into(), channels, rms: 1.0 };
-        self.quantized(value, false)
+        self.quantized(Value::centred(name.into(), channels, 1.0))
     }
 
     /// A convolution with its batch normalisation folded into weights and bias.
     pub(crate) fn conv(&mut self, input: &Value, conv: Conv) -> Value {
         let fan_in = input.channels * conv.kernel * conv.kernel;
-        let deviation = conv.gain * (2.0 / fan_in as f32).sqrt();
-        let values: Vec<f32> = (0..conv.out * fan_in).map(|_| self.random.normal() * deviation).collect();
+        let values = self.filters(input, conv.out, fan_in, conv.gain);
         let bias: Vec<f32> = (0..conv.out).map(|_| self.random.normal() * 0.05).collect();
         let kernel = conv.kernel as i64;
         let shape = vec![conv.out as i64, input.channels as i64, kernel, kernel];
@@ -76,28 +89,24 @@ impl Graph {
             ints("pads", &[pad; 4]),
         ];
         self.node(&name, "Conv", inputs, attributes);
-        // He: half of a symmetric distribution survives the ReLU, so gain 1 keeps the moment.
-        let before = input.rms * conv.gain * 2f32.sqrt();
-        let value = Value { name, channels: conv.out, rms: before };
-        if conv.relu { self.relu(value) } else { self.quantized(value, false) }
+        let value = Value::centred(name, conv.out, conv.gain);
+        if conv.relu { self.relu(value) } else { self.quantized(value) }
     }
 
     /// The sum of a block's branch and its shortcut, rectified.
     pub(crate) fn add_relu(&mut self, branch: &Value, shortcut: &Value) -> Value {
         let name = format!("add{}", self.nodes.len());
         self.node(&name, "Add", vec![branch.name.clone(), shortcut.name.clone()], vec![]);
-        let rms = (branch.rms.powi(2) + shortcut.rms.powi(2)).sqrt();
-        let sum = Value { name, channels: branch.channels, rms };
-        let rectified = format!("relu{}", self.nodes.len());
-        self.node(&rectified, "Relu", vec![sum.name.clone()], vec![]);
-        // The shortcut is positive already: most of the sum survives.
-        self.quantized(Value { name: rectified, ..sum }, true)
+        let moments = branch.moments.plus(shortcut.moments);
+        self.relu(Value { name, channels: branch.channels, moments, limit: 0.0, rectified: false })
     }
 
     fn relu(&mut self, value: Value) -> Value {
         let name = format!("relu{}", self.nodes.len());
         self.node(&name, "Relu", vec![value.name], vec![]);
-        self.quantized(Value { name, rms: value.rms / 2f32.sqrt(), ..value }, true)
+        let Moments { mean, deviation } = value.moments;
+        let (moments, limit) = (value.moments.rectified(), mean + REACH * deviation);
+        self.quantized(Value { name, moments, limit, rectified: true, ..value })
     }
 
     pub(crate) fn max_pool(&mut self, input: &Value) -> Value {
@@ -105,26 +114,43 @@ impl Graph {
         let attributes = vec![ints("kernel_shape", &[3, 3]), ints("strides", &[2, 2]), ints("pads", &[1; 4])];
         self.node(&name, "MaxPool", vec![input.name.clone()], attributes);
         // The scale must not change across a pool for it to stay in 8 bits.
-        self.quantized(Value { name, ..input.clone() }, true)
+        self.quantized(Value { name, ..input.clone() })
     }
 
     pub(crate) fn global_average(&mut self, input: &Value) -> Value {
         let name = format!("average{}", self.nodes.len());
         self.node(&name, "GlobalAveragePool", vec![input.name.clone()], vec![]);
-        let pooled = self.quantized(Value { name, ..input.clone() }, true);
-        let flat = format!("flat{}", self.nodes.len());
-        self.node(&flat, "Flatten", vec![pooled.name], vec![int("axis", 1)]);
-        self.quantized(Value { name: flat, ..input.clone() }, true)
+        let Moments { mean, deviation } = input.moments;
+        let moments = Moments { mean, deviation: deviation * AVERAGED };
+        let limit = mean + REACH * moments.deviation;
+        let pooled = self.quantized(Value { name, moments, limit, ..input.clone() });
+        let name = format!("flat{}", self.nodes.len());
+        self.node(&name, "Flatten", vec![pooled.name.clone()], vec![int("axis", 1)]);
+        self.quantized(Value { name, ..pooled })
     }
 
     /// The classifier; its output is named `output`.
     pub(crate) fn dense(&mut self, input: &Value, out: usize, output: &str) {
-        let deviation = (1.0 / input.channels as f32).sqrt() * 3.0 / input.rms;
-        let values: Vec<f32> = (0..out * input.channels).map(|_| self.random.normal() * deviation).collect();
+        let values = self.filters(input, out, input.channels, LOGITS);
         let bias = vec![0.0; out];
         let shape = vec![out as i64, input.channels as i64];
-        let inputs = self.with_weights("dense", input, &Weights { values, bias, shape, groups: 1 });
+        let inputs = self.with_weights("dense", input, &Weights { values, bias, shape, groups: out });
         self.node(output, "Gemm", inputs, vec![int("transB", 1)]);
+    }
+
+    /// Random rows of weights, for outputs of deviation `gain`. On a rectified input each row sums to
+    /// zero: a positive mean common to all channels would otherwise swamp, layer by layer, what tells
+    /// one image from another. (Scaled weight standardization of Brock et al., 2021.)
+    fn filters(&mut self, input: &Value, rows: usize, fan_in: usize, gain: f64) -> Vec<f32> {
+        let deviation = (gain / input.moments.deviation / (fan_in as f64).sqrt()) as f32;
+        let mut values: Vec<f32> = (0..rows * fan_in).map(|_| self.random.normal() * deviation).collect();
+        if input.rectified {
+            for row in values.chunks_mut(fan_in) {
+                let mean = row.iter().sum::<f32>() / fan_in as f32;
+                row.iter_mut().for_each(|value| *value -= mean);
+            }
+        }
+        values
     }
 
     /// Names of (input, weight, bias), the latter two added as constants.
@@ -158,12 +184,12 @@ impl Graph {
     }
 
     /// In 8 bits: the value through a quantize/dequantize pair; otherwise itself.
-    fn quantized(&mut self, value: Value, positive: bool) -> Value {
+    fn quantized(&mut self, value: Value) -> Value {
         if self.precision == Precision::Fp32 {
             return value;
         }
-        let span = if positive { RANGE } else { 2.0 * RANGE };
-        let (scale, zero) = (span * value.rms / 255.0, if positive { 0u8 } else { 128 });
+        let (span, zero) = if value.rectified { (value.limit, 0u8) } else { (2.0 * value.limit, 128) };
+        let scale = (span / 255.0) as f32;
         let (quantized, back) = (format!("{}.u8", value.name), format!("{}.dq", value.name));
         let (scale_name, zero_name) = (format!("{quantized}.scale"), format!("{quantized}.zero"));
         self.constant(&scale_name, FLOAT, vec![], floats(&[scale]));

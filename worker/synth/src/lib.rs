@@ -5,10 +5,12 @@
 //! | --- | --- |
 //! | `onnx` | the subset of the ONNX schema that is written |
 //! | `graph` | building a graph, in fp32 or as 8-bit quantize/dequantize pairs |
+//! | `moments` | predicted means and deviations of activations |
 //! | `random` | the seeded numbers |
 //! | `resnet50` | the architecture, written once for both precisions |
 
 mod graph;
+mod moments;
 mod onnx;
 mod random;
 mod resnet50;

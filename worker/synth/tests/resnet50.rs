@@ -41,3 +41,20 @@ fn a_seed_decides_everything() {
     assert!(bytes(1) == bytes(1));
     assert!(bytes(1) != bytes(2));
 }
+
+/// Else every image would get nearly the same logits, and a test could not tell whose answer it got.
+#[test]
+fn filters_on_rectified_inputs_sum_to_zero() {
+    let graph = resnet50(1, Precision::Fp32).graph.unwrap();
+    let mut filters = graph.initializer.iter().filter(|tensor| tensor.dims.len() > 1);
+    let stem = filters.next().unwrap();
+    assert_eq!(stem.dims, [64, 3, 7, 7]);
+    for tensor in filters {
+        let values: Vec<f32> =
+            tensor.raw_data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+        for row in values.chunks(values.len() / tensor.dims[0] as usize) {
+            let (sum, size) = row.iter().fold((0.0, 0.0), |(sum, size), value| (sum + value, size + value.abs()));
+            assert!(sum.abs() < 1e-3 * size, "{}: {sum} of {size}", tensor.name);
+        }
+    }
+}
