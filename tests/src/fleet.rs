@@ -61,9 +61,14 @@ impl Fleet {
 
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
+        self.add_worker_for(&self.plan.model.clone());
+    }
+
+    /// Starts one more worker, for any provisioned model.
+    pub fn add_worker_for(&mut self, model: &str) {
         self.started += 1;
         let mut command = Command::new(binary("shoal-worker"));
-        command.args(["run", "--model", &self.plan.model, "--nats-url", &self.nats.url(), "--threads", "1"]);
+        command.args(["run", "--model", model, "--nats-url", &self.nats.url(), "--threads", "1"]);
         if let Some(dir) = &self.plan.models_dir {
             command.arg("--models-dir").arg(dir);
         }

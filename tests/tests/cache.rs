@@ -160,6 +160,55 @@ fn a_purge_reaches_every_gateway() {
 }
 
 #[test]
+fn the_same_image_under_two_models_is_two_keys() {
+    let models = tempfile::tempdir().unwrap();
+    let folder = models.path().join("paler");
+    let digits = shoal_testkit::process::repository().join("worker/models/digits");
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["digits.onnx", "labels.txt"] {
+        std::fs::copy(digits.join(file), folder.join(file)).unwrap();
+    }
+    let manifest = std::fs::read_to_string(digits.join("manifest.toml")).unwrap();
+    let paler = manifest.replace("\"digits\"", "\"paler\"").replace("scale = 0.0039", "scale = 0.0036");
+    std::fs::write(folder.join("manifest.toml"), paler).unwrap();
+
+    let models_dir = Some(models.path().to_owned());
+    let mut fleet = Fleet::start(FleetPlan { models_dir, ..FleetPlan::default() });
+    shoal_testkit::fleet::provision(&fleet.nats, "paler");
+    fleet.add_worker_for("paler");
+    fleet.wait_ready(2);
+    let image = images::digit(8);
+    let ask = |model: &str| http::post(&fleet.url(&format!("/predict?model={model}")), &[], &image);
+    let (one, other) = (ask("digits"), ask("paler"));
+    assert_eq!((one.header("x-cache"), other.header("x-cache")), (Some("MISS"), Some("MISS")));
+    assert_ne!(one.header("etag"), other.header("etag"));
+    assert_ne!(one.json()["top"], other.json()["top"]);
+    assert_eq!(
+        (ask("digits").json()["top"].clone(), ask("paler").json()["top"].clone()),
+        (one.json()["top"].clone(), other.json()["top"].clone())
+    );
+}
+
+#[test]
+fn a_worker_answers_a_known_image_from_the_cache() {
+    let Some(cli) = shoal_shared::locate::nats_cli() else { return eprintln!("skipped: no `nats` command here") };
+    let fleet = Fleet::start(FleetPlan::default());
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(5)).status, 200);
+    let picture = fleet.nats.dir().join("5.png");
+    std::fs::write(&picture, images::digit(5)).unwrap();
+    let nats = |args: &[&str]| {
+        let mut command = Command::new(&cli);
+        command.args(["--server", &fleet.nats.url()]).args(args).stdin(std::fs::File::open(&picture).unwrap());
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    nats(&["pub", "-J", "jobs.digits.bulk", "--force-stdin", "--no-templates", "-H", "Shoal-Job:again"]);
+    eventually("the published job has its result", || {
+        nats(&["stream", "get", "RESULTS", "--last-for", "results.again"]).contains("\"prediction\":\"5\"")
+    });
+    assert_eq!(images_inferred(&fleet), 1.0);
+}
+
+#[test]
 fn md5_may_be_the_key() {
     let setting = |section: &str| (format!("SHOAL_{section}_NATS__TOPOLOGY__DIGEST"), "md5".to_owned());
     let fleet = Fleet::start(FleetPlan {

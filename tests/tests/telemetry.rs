@@ -77,11 +77,15 @@ fn not_one_attempt_to_connect_elsewhere() {
     let mut command = Command::new(strace);
     command.args(["-f", "-qq", "-e", "trace=connect,sendto", "-o"]).arg(&trace).arg(binary("shoal-worker"));
     command.args(["run", "--model", "digits", "--nats-url", &nats.url()]).current_dir(repository());
-    let worker = Process::start(&mut command, &nats.dir().join("worker.log"));
-    if worker.log().contains("ptrace") {
+    let mut worker = Process::start(&mut command, &nats.dir().join("worker.log"));
+    let mut may_not_trace = false;
+    eventually("the traced worker is ready", || {
+        may_not_trace = !worker.is_running() && worker.log().contains("ptrace");
+        may_not_trace || worker.log().contains("worker ready")
+    });
+    if may_not_trace {
         return eprintln!("skipped: strace may not trace here");
     }
-    eventually("the traced worker is ready", || worker.log().contains("worker ready"));
     let port = nats.url().rsplit(':').next().unwrap().to_owned();
     let text = std::fs::read_to_string(&trace).unwrap();
     let reached: Vec<&str> =

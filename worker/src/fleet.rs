@@ -2,6 +2,8 @@
 
 mod backoff;
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ pub struct FleetPlan {
     pub workers: usize,
     /// Configuration of each.
     pub config: WorkerConfig,
+    /// File that configuration came from, for what is not said on a worker's command line.
+    pub config_file: Option<PathBuf>,
 }
 
 /// A supervisor.
@@ -37,7 +41,7 @@ impl Fleet {
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (broken, mut verdicts) = tokio::sync::mpsc::channel(1);
         for number in 0..self.plan.workers {
-            let keeper = Keeper { number, config: self.plan.config.clone(), workers: self.plan.workers };
+            let keeper = Keeper { number, plan: self.plan.clone() };
             let (shutdown_task, broken) = (shutdown.clone(), broken.clone());
             shutdown.spawn(async move {
                 if let Err(error) = keeper.keep(&shutdown_task).await {
@@ -62,8 +66,7 @@ impl Fleet {
 /// Keeps one worker alive.
 struct Keeper {
     number: usize,
-    config: WorkerConfig,
-    workers: usize,
+    plan: FleetPlan,
 }
 
 impl Keeper {
@@ -97,9 +100,9 @@ impl Keeper {
     }
 
     fn start(&self) -> anyhow::Result<Child> {
-        let config = &self.config;
+        let FleetPlan { workers, config, config_file } = &self.plan;
         // Cores divided between the workers: more threads than cores make everybody slower.
-        let share = (available_cores() / self.workers.max(1)).max(1);
+        let share = (available_cores() / workers.max(&1)).max(1);
         let threads = if config.threads == 0 { share } else { config.threads };
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -110,6 +113,7 @@ impl Keeper {
             .args(["--threads", &threads.to_string()])
             .args(["--max-batch", &config.max_batch.to_string()])
             .args(["--nats-url", &config.nats.url])
+            .args(config_file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]))
             .stdin(Stdio::null())
             // Its own group: Ctrl-C at the terminal reaches the supervisor, which drains.
             .process_group(0)
@@ -119,7 +123,7 @@ impl Keeper {
 
     async fn drain(&self, mut child: Child) -> anyhow::Result<()> {
         terminate(&child);
-        let grace = self.config.drain_grace + Duration::from_secs(2);
+        let grace = self.plan.config.drain_grace + Duration::from_secs(2);
         if tokio::time::timeout(grace, child.wait()).await.is_err() {
             tracing::warn!(worker = self.number, ?grace, "worker did not drain in time; killing it");
             child.kill().await?;

@@ -109,7 +109,7 @@ fn main() -> ExitCode {
     };
     match workers {
         None => runtime.block_on(run_worker(config)),
-        Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config })),
+        Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config, config_file: options.config })),
     }
 }
 
