@@ -9,8 +9,7 @@ bin=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
 
-cargo build --release --quiet --workspace --bins
-cargo build --release --quiet -p shoal-gateway --example bare
+cargo build --release --quiet --workspace --bins --examples
 
 # A sample, padded with a comment segment to the size of the reference upload.
 python3 - "$work/58k.jpg" <<'PY'
