@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! | --- | --- |
+//! | [`attempts`] | what a job that came back has been through |
 //! | [`cancel`] | jobs that nobody waits for any more |
 //! | [`claims`] | which gateway computes what, when there are several |
 //! | [`connect`] | the connection: reconnects for ever, says when it is up |
@@ -11,6 +12,7 @@
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |
+//! | [`register`] | accepted asynchronous jobs, by id |
 //! | [`replies`] | a gateway's single inbox, a waiter per job |
 //! | [`results`] | outcomes of asynchronous jobs |
 //! | [`cache`] | the shared tier of the prediction cache |
@@ -23,6 +25,7 @@
 //!
 //! No other crate names a stream, consumer or bucket configuration.
 
+pub mod attempts;
 pub mod backlog;
 pub mod cache;
 pub mod cancel;
@@ -35,6 +38,7 @@ pub mod peers;
 pub mod presence;
 pub mod publish;
 pub mod puller;
+pub mod register;
 pub mod replies;
 pub mod results;
 pub mod service;

@@ -23,6 +23,10 @@ pub const ADVISORIES: &str = "JOBS_ADVISORIES";
 pub const CACHE: &str = "shoal_cache";
 /// Bucket of claims on images being computed, when there are several gateways.
 pub const CLAIMS: &str = "shoal_claims";
+/// Bucket of attempts on jobs that came back.
+pub const ATTEMPTS: &str = "shoal_attempts";
+/// Bucket of accepted asynchronous jobs.
+pub const REGISTER: &str = "shoal_jobs";
 /// Bucket of images too large for a message.
 pub const UPLOADS: &str = "shoal_uploads";
 /// The consumer that empties [`ADVISORIES`].
@@ -41,7 +45,9 @@ pub struct TopologyConfig {
     /// Silence after which a job is given to another worker: the delay that a crash costs.
     #[serde(with = "humantime_serde")]
     pub ack_wait: Duration,
-    /// Deliveries before a job counts as poison.
+    /// Attempts on a job before it counts as poison and goes to the dead letters.
+    pub max_attempts: u32,
+    /// Deliveries, whether attempts or not, after which the broker itself gives a job up.
     pub max_deliver: i64,
     /// How long outcomes of asynchronous jobs are kept.
     #[serde(with = "humantime_serde")]
@@ -67,7 +73,8 @@ impl Default for TopologyConfig {
             max_jobs_per_lane: 100_000,
             max_job_bytes: 4 << 30,
             ack_wait: Duration::from_secs(10),
-            max_deliver: 5,
+            max_attempts: 5,
+            max_deliver: 50,
             result_ttl: Duration::from_secs(3600),
             cache_ttl: Duration::from_secs(24 * 3600),
             max_cache_bytes: 256 << 20,
@@ -89,7 +96,16 @@ impl TopologyConfig {
     ///
     /// Jobs are accepted for those models only: a job that no consumer filters on would rot.
     pub fn streams(&self, models: &[ModelName]) -> Vec<Config> {
-        vec![self.jobs(models), self.results(), self.dead(), self.advisories(), self.cache(), self.claims()]
+        vec![
+            self.jobs(models),
+            self.results(),
+            self.dead(),
+            self.advisories(),
+            self.cache(),
+            self.claims(),
+            self.notes(ATTEMPTS, "Attempts on jobs that came back", self.dead_ttl),
+            self.notes(REGISTER, "Accepted asynchronous jobs", self.result_ttl * 24),
+        ]
     }
 
     fn base(&self, name: &str, description: &str, subjects: Vec<String>) -> Config {
@@ -176,6 +192,20 @@ impl TopologyConfig {
             storage: StorageType::Memory,
             num_replicas: 1,
             ..self.base(&format!("KV_{CLAIMS}"), "Images being computed, by gateway", vec![format!("$KV.{CLAIMS}.>")])
+        }
+    }
+
+    /// A bucket of small records that must outlive a crash.
+    fn notes(&self, bucket: &str, description: &str, max_age: Duration) -> Config {
+        Config {
+            max_messages_per_subject: 1,
+            max_age,
+            max_bytes: 256 << 20,
+            max_message_size: 16 * 1024,
+            discard: DiscardPolicy::Old,
+            allow_rollup: true,
+            deny_delete: true,
+            ..self.base(&format!("KV_{bucket}"), description, vec![format!("$KV.{bucket}.>")])
         }
     }
 

@@ -22,28 +22,45 @@ impl ConfigError {
 
 /// Loads the configuration of the binary `section` (`gateway`, `worker`, `up`).
 ///
-/// `file` holds one table per binary, e.g. `[gateway]`; the environment uses
-/// `SHOAL_<SECTION>_<KEY>`, with `__` between nested keys; `flags` wins, its absent options skipped.
+/// `file` holds one table per binary, e.g. `[gateway]`, and `[nats]` for what all of them share; the
+/// environment uses `SHOAL_<SECTION>_<KEY>`, with `__` between nested keys; `flags` wins, its absent
+/// options skipped.
 pub fn load<C, F>(section: &'static str, file: Option<&Path>, flags: &F) -> Result<C, ConfigError>
 where
     C: Default + Serialize + DeserializeOwned,
     F: Serialize,
 {
     let mut figment = Figment::from(Serialized::defaults(C::default()));
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("configuration file {}: {error}", path.display())))?;
-        let whole: toml::Table = toml::from_str(&text)
-            .map_err(|error| ConfigError(format!("configuration file {}: {error}", path.display())))?;
-        if let Some(table) = whole.get(section) {
-            figment = figment.merge(Toml::string(&toml::to_string(table).unwrap_or_default()));
+    let whole = file.map(read).transpose()?.unwrap_or_default();
+    if figment.contains(SHARED) {
+        if let Some(table) = whole.get(SHARED) {
+            let nested = toml::Table::from_iter([(SHARED.to_owned(), table.clone())]);
+            figment = figment.merge(Toml::string(&toml::to_string(&nested).unwrap_or_default()));
         }
+        figment = figment.merge(environment(SHARED).map(|key| format!("{SHARED}.{key}").into()));
+    }
+    if let Some(table) = whole.get(section) {
+        figment = figment.merge(Toml::string(&toml::to_string(table).unwrap_or_default()));
     }
     figment
-        .merge(Env::prefixed(&format!("SHOAL_{}_", section.to_uppercase())).split("__"))
+        .merge(environment(section))
         .merge(Serialized::defaults(flags))
         .extract()
         .map_err(|errors| ConfigError(errors.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")))
+}
+
+/// The table whose keys every binary has, under the same name.
+const SHARED: &str = "nats";
+
+fn environment(section: &str) -> Env {
+    // SHOAL_NATS_SERVER is a program's path, not a key.
+    Env::prefixed(&format!("SHOAL_{}_", section.to_uppercase())).ignore(&["server"]).split("__")
+}
+
+fn read(path: &Path) -> Result<toml::Table, ConfigError> {
+    let failed = |error: String| ConfigError(format!("configuration file {}: {error}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| failed(error.to_string()))
 }
 
 /// The effective configuration as TOML, for `--print-config`.
@@ -90,6 +107,21 @@ mod tests {
         assert_eq!(from_file, Sample { port: 9000, name: "file".into() });
         let from_flag: Sample = load("sample", Some(file.path()), &Flags { port: Some(1) }).unwrap();
         assert_eq!(from_flag.port, 1);
+    }
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct WithNats {
+        nats: Sample,
+    }
+
+    #[test]
+    fn what_all_share_is_said_once_and_may_be_overruled() {
+        let shared = file("[nats]\nname = \"shared\"\n[sample.nats]\nport = 7\n");
+        let loaded: WithNats = load("sample", Some(shared.path()), &()).unwrap();
+        assert_eq!(loaded.nats, Sample { port: 7, name: "shared".into() });
+        let alone: Sample = load("nats", Some(shared.path()), &()).unwrap();
+        assert_eq!(alone.name, "shared");
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub struct FleetPlan {
     pub models_dir: Option<PathBuf>,
     /// Number of workers.
     pub workers: usize,
+    /// Configuration file that all share.
+    pub config: String,
+    /// Workers are children of a supervisor, which restarts them.
+    pub supervised: bool,
     /// Environment of the gateway.
     pub gateway_env: Vec<(String, String)>,
     /// Environment of the workers.
@@ -26,7 +30,15 @@ pub struct FleetPlan {
 impl Default for FleetPlan {
     fn default() -> Self {
         let (gateway_env, worker_env) = (Vec::new(), Vec::new());
-        Self { model: "digits".into(), models_dir: None, workers: 1, gateway_env, worker_env }
+        Self {
+            model: "digits".into(),
+            models_dir: None,
+            workers: 1,
+            config: String::new(),
+            supervised: false,
+            gateway_env,
+            worker_env,
+        }
     }
 }
 
@@ -46,9 +58,14 @@ impl Fleet {
     /// Starts a fleet and waits until it is ready.
     pub fn start(plan: FleetPlan) -> Self {
         let nats = NatsServer::start();
+        std::fs::write(nats.dir().join("shoal.toml"), &plan.config).unwrap();
         provision(&nats, &plan.model);
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan, started: 0 };
-        (0..fleet.plan.workers).for_each(|_| fleet.add_worker());
+        if fleet.plan.supervised {
+            fleet.add_supervisor();
+        } else {
+            (0..fleet.plan.workers).for_each(|_| fleet.add_worker());
+        }
         fleet.add_gateway();
         fleet.wait_ready(fleet.plan.workers);
         fleet
@@ -66,9 +83,20 @@ impl Fleet {
 
     /// Starts one more worker, for any provisioned model.
     pub fn add_worker_for(&mut self, model: &str) {
-        self.started += 1;
         let mut command = Command::new(binary("shoal-worker"));
-        command.args(["run", "--model", model, "--nats-url", &self.nats.url(), "--threads", "1"]);
+        command.args(["run", "--model", model]);
+        self.launch_worker(command);
+    }
+
+    fn add_supervisor(&mut self) {
+        let mut command = Command::new(binary("shoal-worker"));
+        command.args(["fleet", "--workers", &self.plan.workers.to_string(), "--model", &self.plan.model]);
+        self.launch_worker(command);
+    }
+
+    fn launch_worker(&mut self, mut command: Command) {
+        self.started += 1;
+        command.args(["--nats-url", &self.nats.url(), "--threads", "1"]).env("SHOAL_CONFIG", self.config());
         if let Some(dir) = &self.plan.models_dir {
             command.arg("--models-dir").arg(dir);
         }
@@ -83,6 +111,7 @@ impl Fleet {
         let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
         let mut command = Command::new(binary("shoal-gateway"));
         command.args(["--listen", "127.0.0.1:0", "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
+        command.env("SHOAL_CONFIG", self.config());
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
         let process = Process::start(&mut command, &log);
         let mut address = None;
@@ -91,6 +120,19 @@ impl Fleet {
             address.is_some()
         });
         self.gateways.push((process, format!("http://{}", address.unwrap())));
+    }
+
+    fn config(&self) -> PathBuf {
+        self.nats.dir().join("shoal.toml")
+    }
+
+    /// Runs the operator's command against this fleet; gives what it printed.
+    pub fn shoal(&self, args: &[&str]) -> String {
+        let mut command = Command::new(binary("shoal"));
+        let output = command.args(args).args(["--nats-url", &self.nats.url()]).env("SHOAL_CONFIG", self.config());
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Waits until every gateway sees `workers` workers.
@@ -126,6 +168,7 @@ pub fn metric(url: &str, series: &str) -> f64 {
 pub fn provision(nats: &NatsServer, model: &str) {
     let output = Command::new(binary("shoal"))
         .args(["provision", "--model", model, "--nats-url", &nats.url()])
+        .envs(nats.config().map(|path| ("SHOAL_CONFIG", path)))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

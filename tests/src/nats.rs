@@ -49,6 +49,11 @@ impl NatsServer {
         self.dir.path()
     }
 
+    /// Configuration that fleets on this server share, once one was written.
+    pub fn config(&self) -> Option<PathBuf> {
+        Some(self.dir().join("shoal.toml")).filter(|path| path.exists())
+    }
+
     fn wait_until_up(&self) {
         eventually("nats-server accepts connections", || {
             std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Registry;
 use shoal_nats::Bus;
+use shoal_nats::attempts::Attempts;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::cancel::Cancelled;
 use shoal_nats::puller::Puller;
@@ -22,7 +23,8 @@ use crate::image::Preprocessor;
 use crate::metrics::WorkerMetrics;
 use crate::model::{Model, ModelSession, ModelStore, Runtime, Threads};
 use crate::pipeline::{
-    DecodePool, Held, Intake, Lanes, SessionThread, SessionWork, Settler, Shared, lanes, run_decode_thread,
+    DecodePool, FailureStreak, Held, Intake, Lanes, Quarantine, SessionThread, SessionWork, Settler, Shared, lanes,
+    run_decode_thread,
 };
 
 /// A worker that is built and not yet pulling.
@@ -72,6 +74,8 @@ impl Worker {
         let admin = admin::serve(listener, self.registry.clone(), readiness, stop_admin.clone())?;
         let cache = SharedCache::open(&self.bus).await?;
         let uploads = Uploads::open(&self.bus).await?;
+        let attempts = Attempts::open(&self.bus).await?;
+        let max_attempts = self.config.nats.topology.max_attempts.max(1);
 
         // Two batches: one in the session, the next decoding. More would be hoarding.
         let capacity =
@@ -96,34 +100,51 @@ impl Worker {
             cache: cache.clone(),
             uploads: uploads.clone(),
             worker: self.id.clone(),
-            max_attempts: self.config.nats.topology.max_deliver.max(1) as u64,
+            attempts: attempts.clone(),
+            max_attempts,
         };
         let queue = lanes();
+        let (suspects_in, suspects) = mpsc::unbounded_channel();
+        let (streak, mut broken) = FailureStreak::new(self.config.max_failures);
         let intake = Intake {
             shared: self.shared.clone(),
             cache,
             uploads,
             limits: self.config.limits,
             lanes: queue.clone(),
+            suspects: suspects_in,
+            finished: finished.clone(),
+        };
+        let quarantine = Quarantine {
+            attempts,
+            worker: self.id.clone(),
+            max_attempts,
+            lanes: queue.clone(),
             finished: finished.clone(),
         };
         let heart = Heart::new(&self, admin.to_string(), slots);
+        let max_failures = self.config.max_failures;
         let (bus, grace, started) = (self.bus.clone(), self.config.drain_grace, self.started);
         let startup = self.shared.metrics.startup_seconds.clone();
-        let threads = self.start_threads(&queue, &finished)?;
+        let threads = self.start_threads(&queue, &finished, streak)?;
         drop(finished);
 
         shutdown.spawn(intake.run(deliveries));
+        shutdown.spawn(quarantine.run(suspects));
         let settling = tokio::spawn(settler.run(to_settle));
         let heartbeat = heart.start(&bus, &stop_admin);
         startup.set(started.elapsed().as_secs_f64());
         ready.send_replace(true);
         tracing::info!(admin = %admin, ready_after = ?started.elapsed(), "worker ready");
 
-        shutdown.ordered().await;
+        let is_broken = tokio::select! {
+            () = shutdown.ordered() => false,
+            Ok(_) = broken.wait_for(|broken| *broken) => true,
+        };
+        shutdown.order();
         ready.send_replace(false);
         heart.set_draining();
-        tracing::info!("draining: no more pulls, finishing what is in hand");
+        tracing::info!(is_broken, "draining: no more pulls, finishing what is in hand");
         let drained = async {
             shutdown.finished().await;
             let _ = settling.await;
@@ -136,6 +157,7 @@ impl Worker {
         anyhow::ensure!(in_time, "drain exceeded {grace:?}: what is still in hand will be delivered to another worker");
         threads.into_iter().for_each(|thread| drop(thread.join()));
         tracing::info!("drained");
+        anyhow::ensure!(!is_broken, "the session failed {max_failures} images in a row: this worker is of no use");
         Ok(())
     }
 
@@ -143,6 +165,7 @@ impl Worker {
         self,
         queue: &Arc<Lanes<Held>>,
         finished: &mpsc::UnboundedSender<crate::pipeline::Finished>,
+        streak: FailureStreak,
     ) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
         let input = self.session.input().clone();
         let pool = DecodePool::new(4 * self.max_batch, input.row_len());
@@ -168,6 +191,7 @@ impl Worker {
             pool,
             max_batch: self.max_batch,
             max_delay: self.config.max_delay,
+            streak,
         };
         let session = self.session;
         threads.push(named("session-0".into(), move || SessionThread::new(work, session).run())?);

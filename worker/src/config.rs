@@ -33,6 +33,8 @@ pub struct WorkerConfig {
     /// Longest wait for a batch to fill. Under load batches fill by themselves.
     #[serde(with = "humantime_serde")]
     pub max_delay: Duration,
+    /// Images in a row that the session may fail before the worker counts as broken and leaves.
+    pub max_failures: u32,
     /// Bounds on images.
     pub limits: ImageLimits,
     /// Address of the admin server (`/metrics`, `/healthz`, `/readyz`); port 0 takes a free one.
@@ -57,6 +59,7 @@ impl Default for WorkerConfig {
             decode_threads: 0,
             max_batch: 0,
             max_delay: Duration::ZERO,
+            max_failures: 16,
             limits: ImageLimits::default(),
             admin: "127.0.0.1:0".into(),
             startup_patience: Duration::from_secs(15),

@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use shoal_nats::Bus;
+use shoal_nats::presence::Fleet as Presence;
 use shoal_shared::process::shutdown::Shutdown;
-use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE, available_cores};
+use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE, available_cores, host_name};
 use tokio::process::{Child, Command};
 
 use crate::config::WorkerConfig;
-pub use backoff::{CrashLoop, RestartPolicy};
+pub use backoff::{CrashLoop, RestartPolicy, jittered};
 
 /// What the fleet is to be.
 #[derive(Debug, Clone)]
@@ -39,9 +41,12 @@ impl Fleet {
     /// Keeps the workers running until shutdown is ordered, then drains them. An error when one of
     /// them keeps crashing: that is not load, it is broken.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let config = &self.plan.config;
+        let bus = Bus::connect(&config.nats, "supervisor", config.startup_patience).await?;
+        let presence = Presence::watch(&bus, &shutdown).await?;
         let (broken, mut verdicts) = tokio::sync::mpsc::channel(1);
         for number in 0..self.plan.workers {
-            let keeper = Keeper { number, plan: self.plan.clone() };
+            let keeper = Keeper { number, plan: self.plan.clone(), presence: presence.clone() };
             let (shutdown_task, broken) = (shutdown.clone(), broken.clone());
             shutdown.spawn(async move {
                 if let Err(error) = keeper.keep(&shutdown_task).await {
@@ -67,29 +72,37 @@ impl Fleet {
 struct Keeper {
     number: usize,
     plan: FleetPlan,
+    presence: Presence,
 }
 
 impl Keeper {
     async fn keep(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut policy = RestartPolicy::default();
-        let mut first = true;
+        let mut started_well = false;
         while !shutdown.is_ordered() {
             let started = Instant::now();
             let mut child = self.start()?;
+            let pid = child.id();
             let status = tokio::select! {
                 status = child.wait() => status?,
                 () = shutdown.ordered() => return self.drain(child).await,
             };
-            if is_hopeless(status, first) {
+            let was_ready = self.was_ready(pid);
+            started_well |= was_ready;
+            if is_hopeless(status, !started_well) {
                 anyhow::bail!("worker {} cannot start ({status})", self.number);
             }
-            first = false;
-            let pause = policy.crashed(started.elapsed()).map_err(|CrashLoop { crashes }| {
-                anyhow::anyhow!(
-                    "worker {} crashed {crashes} times in a row at start ({status}); giving up",
-                    self.number
-                )
-            })?;
+            let pause = if was_ready || status.code() == Some(i32::from(EXIT_UNAVAILABLE)) {
+                policy.ended(started.elapsed())
+            } else {
+                policy.crashed(started.elapsed()).map_err(|CrashLoop { crashes }| {
+                    anyhow::anyhow!(
+                        "worker {} crashed {crashes} times in a row at start ({status}); giving up",
+                        self.number
+                    )
+                })?
+            };
+            let pause = jittered(pause, fastrand::f64());
             tracing::warn!(worker = self.number, %status, ?pause, "worker ended; restarting");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -97,6 +110,12 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Whether a worker that has just ended had been pulling jobs.
+    fn was_ready(&self, pid: Option<u32>) -> bool {
+        let host = host_name();
+        self.presence.workers().iter().any(|worker| Some(worker.pid) == pid && worker.host == host)
     }
 
     fn start(&self) -> anyhow::Result<Child> {

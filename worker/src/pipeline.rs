@@ -2,16 +2,18 @@
 //! next type; closing the first stage lets every later one run dry, which is the drain.
 //!
 //! ```text
-//! pullers ─▶ intake ─▶ lanes ─▶ decode threads ─▶ session thread ─▶ settle
-//!  slots     checks    weighted   bytes → row      batch → scores    store, answer, ack
+//! pullers ─▶ intake ─────────────▶ lanes ─▶ decode threads ─▶ session thread ─▶ settle
+//!  slots     checks ▸ quarantine ▸ weighted   bytes → row      batch → scores    store, answer, ack
 //! ```
 
 mod batch;
 mod decoding;
 mod intake;
 mod lanes;
+mod quarantine;
 mod sessions;
 mod settle;
+mod streak;
 
 use std::sync::Arc;
 
@@ -27,8 +29,10 @@ pub use batch::collect;
 pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
 pub use lanes::{Laned, Lanes, lanes};
+pub use quarantine::{Pass, Quarantine};
 pub use sessions::{SessionThread, SessionWork};
 pub use settle::Settler;
+pub use streak::FailureStreak;
 
 /// A job in hand with its image.
 pub struct Held {
@@ -42,6 +46,10 @@ pub struct Held {
     pub timings: Timings,
     /// When it entered the current stage.
     pub entered: std::time::Instant,
+    /// Attempts on it that are written down; 0 at its first delivery.
+    pub attempts: u32,
+    /// Its way through quarantine, when it came back.
+    pub pass: Option<Pass>,
 }
 
 /// A job whose image has become a row of the input tensor.
@@ -72,8 +80,19 @@ pub enum Verdict {
     Failed(Failure),
     /// Nobody waits for it any more: it ends without an answer.
     Cancelled,
-    /// It failed through no fault of its own: another attempt may succeed.
+    /// The attempt failed; another may succeed.
     Retry(String),
+    /// It was not attempted: another worker may take it.
+    Returned(String),
+    /// It was attempted as often as allowed.
+    Exhausted {
+        /// What became of the last attempt.
+        reason: String,
+        /// How many there were.
+        attempts: u32,
+        /// The worker that had it last.
+        worker: String,
+    },
 }
 
 /// The way to the settler; bounded by the slots.

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
+use shoal_nats::Bus;
 use shoal_nats::presence::Fleet;
-use shoal_nats::{Bus, BusConfig};
 use shoal_shared::names::ModelName;
 use shoal_shared::process::shutdown::Shutdown;
+
+use crate::connect::NatsOptions;
 
 /// `shoal cache`
 #[derive(clap::Args)]
 pub struct Options {
-    /// NATS server addresses, comma separated
-    #[arg(long, env = "SHOAL_NATS_URL", default_value = "nats://127.0.0.1:4222", global = true)]
-    nats_url: String,
+    #[command(flatten)]
+    nats: NatsOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -36,8 +37,7 @@ const ROLL_CALL: Duration = Duration::from_secs(2);
 
 /// Runs the subcommand.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let config = BusConfig { url: options.nats_url, ..BusConfig::default() };
-    let bus = Bus::connect(&config, "shoal-cache", Duration::from_secs(5)).await?;
+    let bus = options.nats.connect("shoal-cache").await?;
     match options.command {
         Command::Stats => stats(&bus).await,
         Command::Purge { model } => purge(&bus, model).await,

@@ -4,10 +4,14 @@
 //! | --- | --- |
 //! | [`up`] | `shoal up`: a whole fleet on this machine, from one command |
 //! | [`cache`] | `shoal cache stats, purge` |
+//! | [`connect`] | options about NATS, the same for all |
+//! | [`dead`] | `shoal dead list, show, replay, purge` |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
 pub mod cache;
+pub mod connect;
+pub mod dead;
 pub mod models;
 pub mod provision;
 pub mod up;

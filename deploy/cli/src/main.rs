@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{cache, models, provision, up};
+use shoal_cli::{cache, dead, models, provision, up};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -23,6 +23,8 @@ enum Command {
     Models(models::Options),
     /// Look into the prediction cache, or empty it
     Cache(cache::Options),
+    /// Look at jobs that could not be done, replay or remove them
+    Dead(dead::Options),
     /// Create or update streams, consumers and buckets on a NATS server
     Provision(provision::Options),
     /// Run a program that ends when this process's parent does
@@ -62,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(options) => runtime.block_on(up::run(options)),
         Command::Cache(options) => runtime.block_on(cache::run(options)),
+        Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
         Command::Models(options) => models::run(options),
         Command::Follow { .. } => Ok(()),

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use shoal_nats::presence::Fleet;
-use shoal_nats::{Bus, BusConfig};
 use shoal_shared::locate;
 use shoal_shared::names::ModelName;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
 use shoal_worker::model::ModelStore;
 
+use crate::connect::NatsOptions;
 use keep::{Service, Services};
 
 /// `shoal up`
@@ -39,6 +39,9 @@ pub struct Options {
     /// Use a NATS server that is running already
     #[arg(long, env = "SHOAL_NATS_URL")]
     nats_url: Option<String>,
+    /// Configuration file; tables [nats], [gateway] and [worker]
+    #[arg(long, env = "SHOAL_CONFIG")]
+    config: Option<PathBuf>,
     /// Port of the NATS server that is started; a free one is taken when it is in use or 0
     #[arg(long, default_value_t = 4222)]
     nats_port: u16,
@@ -112,8 +115,8 @@ impl Plan<'_> {
             Some(url) => url.clone(),
             None => nats_server::start(services, self.data, self.options.nats_port).await?,
         };
-        let config = BusConfig { url: url.clone(), ..BusConfig::default() };
-        let bus = Bus::connect(&config, "shoal-up", Duration::from_secs(10)).await?;
+        let nats = NatsOptions { config: self.options.config.clone(), nats_url: Some(url.clone()) };
+        let bus = nats.connect("shoal-up").await?;
         bus.ensure(std::slice::from_ref(self.model)).await.context("preparing streams")?;
         let fleet = Fleet::watch(&bus, shutdown).await?;
         // Stopped in the reverse order: the gateway first, while workers still answer.
@@ -133,7 +136,8 @@ impl Plan<'_> {
             .arg("--nats-url")
             .arg(url)
             .arg("--default-model")
-            .arg(self.model))
+            .arg(self.model)
+            .args(self.config()))
     }
 
     fn workers(&self, url: &str) -> anyhow::Result<Service> {
@@ -146,7 +150,13 @@ impl Plan<'_> {
             .arg("--models-dir")
             .arg(self.data.join("models").display())
             .arg("--nats-url")
-            .arg(url))
+            .arg(url)
+            .args(self.config()))
+    }
+
+    fn config(&self) -> Vec<String> {
+        let file = self.options.config.as_ref();
+        file.map(|file| vec!["--config".to_owned(), file.display().to_string()]).unwrap_or_default()
     }
 
     async fn ready(&self, fleet: &Fleet) {

@@ -27,6 +27,8 @@ pub struct Intake {
     pub limits: ImageLimits,
     /// Jobs that need work go here.
     pub lanes: Arc<Lanes<Held>>,
+    /// Jobs that came back go here.
+    pub suspects: mpsc::UnboundedSender<Held>,
     /// Jobs that need none go here.
     pub finished: FinishedSender,
 }
@@ -38,12 +40,11 @@ impl Laned for Held {
 }
 
 impl Intake {
-    /// Takes deliveries until every puller has ended, then closes the lanes.
+    /// Takes deliveries until every puller has ended. Then quarantine ends, and closes the lanes.
     pub async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = deliveries.recv().await {
             self.take(delivery).await;
         }
-        self.lanes.close();
     }
 
     async fn take(&self, delivery: Delivery) {
@@ -51,8 +52,10 @@ impl Intake {
         let queue = delivery.queue_delay().as_micros().min(u128::from(u32::MAX)) as u32;
         let timings = Timings { queue, ..Timings::default() };
         let image = delivery.payload.clone();
-        let mut held = Held { delivery, image, key: None, timings, entered };
+        let mut held = Held { delivery, image, key: None, timings, entered, attempts: 0, pass: None };
         match self.examine(&mut held).await {
+            // Quarantine outlives intake, so the channel is open.
+            None if held.delivery.attempt > 1 => drop(self.suspects.send(held)),
             None => self.lanes.push(held),
             Some(verdict) => self.finish(held, verdict),
         }

@@ -7,6 +7,7 @@ use shoal_shared::prediction::Prediction;
 
 use super::batch::collect;
 use super::decoding::DecodePool;
+use super::streak::FailureStreak;
 use super::{Decoded, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
 use crate::model::{ModelSession, rank};
 
@@ -24,6 +25,8 @@ pub struct SessionWork {
     pub max_batch: usize,
     /// Longest wait for a batch to fill.
     pub max_delay: Duration,
+    /// Notices a session that fails everything.
+    pub streak: FailureStreak,
 }
 
 /// One session and the buffer of its batch.
@@ -71,37 +74,53 @@ impl SessionThread {
 
     fn run_batch(&mut self, batch: Vec<Decoded>) {
         let rows = batch.len();
-        self.values.clear();
-        let mut jobs = Vec::with_capacity(rows);
-        for Decoded { mut held, row } in batch {
-            self.values.extend_from_slice(&row);
-            self.work.pool.give_back(row);
-            held.timings.batch_wait = micros_since(held.entered);
-            jobs.push(held);
+        if self.work.streak.is_broken() {
+            batch.into_iter().for_each(|decoded| self.give_back(decoded));
+            return;
         }
+        self.values.clear();
+        batch.iter().for_each(|decoded| self.values.extend_from_slice(&decoded.row));
         let begun = Instant::now();
         let scores = self.session.run(&mut self.values, rows);
         let metrics = &self.work.shared.metrics;
         metrics.session_ran(rows, begun.elapsed());
         match scores {
-            Ok(scores) => self.hand_out(jobs, &scores, micros_since(begun)),
+            Ok(scores) => {
+                self.work.streak.succeeded();
+                self.hand_out(batch, &scores, begun);
+            }
+            Err(error) if rows > 1 => {
+                metrics.session_failures.inc();
+                tracing::warn!(error, rows, "a batch failed; its images are tried one by one");
+                batch.into_iter().for_each(|decoded| self.run_batch(vec![decoded]));
+            }
             Err(error) => {
                 metrics.session_failures.inc();
-                tracing::error!(%error, rows, "the session failed");
-                for held in jobs {
+                tracing::error!(error, "the session failed");
+                self.work.streak.failed();
+                for Decoded { held, row } in batch {
+                    self.work.pool.give_back(row);
                     self.finish(held, Verdict::Retry(format!("the session failed: {error}")), rows);
                 }
             }
         }
     }
 
-    fn hand_out(&self, jobs: Vec<Held>, scores: &[f32], infer_us: u32) {
-        let rows = jobs.len();
+    fn give_back(&self, Decoded { held, row }: Decoded) {
+        self.work.pool.give_back(row);
+        self.finish(held, Verdict::Returned("this worker's session is broken".into()), 0);
+    }
+
+    fn hand_out(&self, batch: Vec<Decoded>, scores: &[f32], begun: Instant) {
+        let (rows, infer_us) = (batch.len(), micros_since(begun));
         let computed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        for (mut held, row) in jobs.into_iter().zip(scores.chunks_exact(scores.len() / rows)) {
+        for (decoded, scores) in batch.into_iter().zip(scores.chunks_exact(scores.len() / rows)) {
+            let Decoded { mut held, row } = decoded;
+            self.work.pool.give_back(row);
+            held.timings.batch_wait = begun.saturating_duration_since(held.entered).as_micros() as u32;
             held.timings.infer = infer_us;
             let model = &self.work.shared.model;
-            let verdict = match rank(model, row) {
+            let verdict = match rank(model, scores) {
                 Ok(top) => Verdict::Predicted(Prediction {
                     model: model.manifest.name.clone(),
                     digest: model.digest.clone(),

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use shoal_nats::Bus;
+use shoal_nats::attempts::{Attempts, Record};
 use shoal_nats::cache::SharedCache;
 use shoal_nats::dead::{Epitaph, dead_outcome};
 use shoal_nats::uploads::Uploads;
@@ -30,8 +31,10 @@ pub struct Settler {
     pub uploads: Uploads,
     /// This worker.
     pub worker: NodeId,
-    /// Deliveries after which a job that keeps failing is given up.
-    pub max_attempts: u64,
+    /// Where failed attempts are written down.
+    pub attempts: Attempts,
+    /// Attempts after which a job that keeps failing is given up.
+    pub max_attempts: u32,
 }
 
 impl Settler {
@@ -50,6 +53,10 @@ impl Settler {
     async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
         let result = match verdict {
             Verdict::Retry(reason) => return self.retry(held, reason).await,
+            Verdict::Returned(reason) => return self.give_back(held, &reason).await,
+            Verdict::Exhausted { reason, attempts, worker } => {
+                return self.bury(held, Epitaph { reason, attempts: attempts.into(), worker }).await;
+            }
             Verdict::Cancelled => {
                 self.shared.metrics.job_done(FailureCode::Cancelled.as_str(), &held.timings);
                 return self.close(held).await;
@@ -66,9 +73,7 @@ impl Settler {
         let kind = result.as_ref().map_or_else(|failure| failure.code.as_str(), |_| "prediction");
         let outcome = Outcome { job: held.delivery.id.clone(), result, served: self.served(&held, batch) };
         if let Err(error) = self.answer(&held, &outcome).await {
-            tracing::warn!(job.id = %held.delivery.id, %error, "the outcome could not be stored: the job is given back");
-            let pause = backoff(held.delivery.attempt);
-            return held.delivery.nak(pause).await;
+            return self.give_back(held, &format!("the outcome could not be stored: {error}")).await;
         }
         self.shared.metrics.job_done(kind, &held.timings);
         self.close(held).await;
@@ -116,29 +121,48 @@ impl Settler {
         }
     }
 
+    /// The attempt is written down before the job goes back: whoever has it next knows.
     async fn retry(&self, held: Held, reason: String) {
-        let attempt = held.delivery.attempt;
-        if attempt < self.max_attempts {
-            tracing::warn!(job.id = %held.delivery.id, attempt, reason, "the job will be tried again");
-            self.shared.metrics.retries.inc();
-            return held.delivery.nak(backoff(attempt)).await;
+        let worker = self.worker.to_string();
+        let attempts = held.attempts.max(1);
+        if attempts >= self.max_attempts {
+            return self.bury(held, Epitaph { reason, attempts: attempts.into(), worker }).await;
         }
-        let epitaph = Epitaph { reason, attempts: attempt, worker: self.worker.to_string() };
-        if let Err(error) = self.bus.bury(&held.delivery, &epitaph).await {
-            tracing::error!(job.id = %held.delivery.id, %error, "the dead letter could not be written");
-            return held.delivery.nak(backoff(attempt)).await;
+        tracing::warn!(job.id = %held.delivery.id, attempts, reason, "the job will be tried again");
+        self.shared.metrics.retries.inc();
+        let record = Record { attempts, worker, reason: Some(reason) };
+        if let Err(error) = self.attempts.write(held.delivery.sequence, &record).await {
+            tracing::warn!(job.id = %held.delivery.id, %error, "the failed attempt could not be written down");
         }
-        tracing::error!(job.id = %held.delivery.id, attempt, reason = epitaph.reason, "the job is given up");
+        held.delivery.nak(backoff(attempts.into())).await;
+    }
+
+    /// Not attempted, so no attempt is counted; the pause grows with the deliveries all the same.
+    async fn give_back(&self, held: Held, reason: &str) {
+        tracing::warn!(job.id = %held.delivery.id, reason, "the job is given back");
+        let pause = backoff(held.delivery.attempt);
+        held.delivery.nak(pause).await;
+    }
+
+    async fn bury(&self, held: Held, epitaph: Epitaph) {
+        if let Err(error) = self.bus.bury(&held.delivery, &held.image, &epitaph).await {
+            return self.give_back(held, &format!("the dead letter could not be written: {error}")).await;
+        }
+        let (attempts, reason) = (epitaph.attempts, epitaph.reason.as_str());
+        tracing::error!(job.id = %held.delivery.id, attempts, reason, "the job is given up");
         let outcome = dead_outcome(held.delivery.id.clone(), &epitaph);
         if let Err(error) = self.answer(&held, &outcome).await {
             tracing::warn!(%error, "the publisher of a dead job could not be told");
         }
         self.shared.metrics.job_done(FailureCode::DeadLettered.as_str(), &held.timings);
-        held.delivery.ack().await;
+        self.close(held).await;
     }
 
     async fn close(&self, held: Held) {
         let object = held.delivery.object.clone();
+        if held.delivery.attempt > 1 {
+            self.attempts.forget(held.delivery.sequence).await;
+        }
         held.delivery.ack().await;
         if let Some(object) = object {
             self.uploads.remove(&object).await;

@@ -34,6 +34,11 @@ impl Service {
         self
     }
 
+    pub(super) fn args(mut self, args: impl IntoIterator<Item = String>) -> Self {
+        self.args.extend(args);
+        self
+    }
+
     fn spawn(&self, log: &Path) -> anyhow::Result<Child> {
         let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(log) };
         let log = open().with_context(|| log.display().to_string())?;

@@ -1,0 +1,144 @@
+//! Jobs that kill their worker, and workers that fail every job.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
+
+use std::path::Path;
+
+use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::process::{binary, repository};
+use shoal_testkit::{eventually, http, images};
+
+/// Kills the process that runs the session, by SIGFPE inside ONNX Runtime.
+const DEADLY: u8 = 255;
+/// Makes the session fail.
+const FAILING: u8 = 128;
+
+/// A picture of one grey, in a size of its own: other bytes, same meaning.
+fn solid(grey: u8, number: u32) -> Vec<u8> {
+    let image = image::RgbImage::from_pixel(8 + number, 8, image::Rgb([grey; 3]));
+    images::encode(&image.into(), image::ImageFormat::Png)
+}
+
+fn add_brittle_model(dir: &Path) {
+    let source = repository().join("tests/models");
+    let output = std::process::Command::new(binary("shoal"))
+        .args(["models", "add"])
+        .arg(source.join("brittle.onnx"))
+        .arg("--manifest")
+        .arg(source.join("brittle.toml"))
+        .arg("--models-dir")
+        .arg(dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn brittle_fleet(models: &Path, plan: FleetPlan) -> Fleet {
+    add_brittle_model(models);
+    let config = format!("[nats.topology]\nack_wait = \"1s\"\nmax_attempts = 3\n{}", plan.config);
+    Fleet::start(FleetPlan { model: "brittle".into(), models_dir: Some(models.into()), config, ..plan })
+}
+
+fn dead_letters(fleet: &Fleet) -> String {
+    fleet.shoal(&["dead", "list"])
+}
+
+#[test]
+fn a_job_that_kills_its_worker_ends_as_a_dead_letter_and_no_other_job_pays() {
+    let models = tempfile::tempdir().unwrap();
+    let fleet = brittle_fleet(models.path(), FleetPlan { supervised: true, ..FleetPlan::default() });
+    let url = fleet.url("/predict?timeout_ms=120000");
+    std::thread::scope(|scope| {
+        let deadly = scope.spawn(|| http::post(&url, &[], &solid(DEADLY, 0)));
+        let harmless: Vec<_> = (0..40)
+            .map(|number| {
+                scope.spawn({
+                    let url = &url;
+                    move || http::post(url, &[], &solid(30, number))
+                })
+            })
+            .collect();
+        for answer in harmless {
+            let answer = answer.join().unwrap();
+            assert_eq!((answer.status, answer.json()["prediction"].as_str()), (200, Some("dark")), "{answer:?}");
+        }
+        let answer = deadly.join().unwrap();
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_str()),
+            (500, Some("dead_lettered")),
+            "{answer:?}"
+        );
+        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("after 3 attempts") && message.contains("worker died"), "{message}");
+    });
+
+    let list = dead_letters(&fleet);
+    assert_eq!(list.lines().count(), 2, "{list}");
+    let job = list.lines().nth(1).unwrap().split_whitespace().nth(1).unwrap().to_owned();
+    let saved = models.path().join("saved.png");
+    let shown = fleet.shoal(&["dead", "show", &job, "--save", saved.to_str().unwrap()]);
+    assert!(shown.contains("attempts     3") && shown.contains("last worker  worker-"), "{shown}");
+    assert_eq!(std::fs::read(saved).unwrap(), solid(DEADLY, 0));
+
+    // The fleet goes on; a replay keeps the id and meets the same end, in the results this time.
+    assert_eq!(http::post(&url, &[], &solid(200, 0)).json()["prediction"], "bright");
+    assert!(fleet.shoal(&["dead", "replay", &job]).contains(&job));
+    assert_eq!(dead_letters(&fleet), "no dead letters\n");
+    eventually("the replayed job has died again", || dead_letters(&fleet).contains(&job));
+    assert_eq!(fleet.shoal(&["dead", "purge"]), "removed 1 dead letters\n");
+    assert_eq!(dead_letters(&fleet), "no dead letters\n");
+}
+
+#[test]
+fn one_bad_image_fails_alone_and_is_given_up_after_its_attempts() {
+    let models = tempfile::tempdir().unwrap();
+    let fleet = brittle_fleet(models.path(), FleetPlan::default());
+    let url = fleet.url("/predict?timeout_ms=60000");
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| http::post(&url, &[], &solid(FAILING, 0)));
+        for number in 0..30 {
+            let answer = http::post(&url, &[], &solid(30, number));
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        let answer = failing.join().unwrap();
+        assert_eq!(answer.json()["error"]["code"], "dead_lettered", "{answer:?}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains("out of data bounds"), "{answer:?}");
+    });
+    // Counted in whole batches nobody would know; each image that failed did so alone.
+    assert_eq!(fleet.worker_metric("shoal_worker_retries_total"), 2.0);
+    assert_eq!(fleet.worker_metric("shoal_worker_jobs_total{outcome=\"prediction\"}"), 30.0);
+}
+
+#[test]
+fn a_worker_that_fails_everything_returns_its_jobs_and_leaves() {
+    let models = tempfile::tempdir().unwrap();
+    let plan = FleetPlan { config: "[worker]\nmax_failures = 5\n".into(), ..FleetPlan::default() };
+    let mut fleet = brittle_fleet(models.path(), plan);
+    let url = fleet.url("/predict?timeout_ms=60000");
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..12)
+            .map(|number| {
+                scope.spawn({
+                    let url = &url;
+                    move || http::post(url, &[], &solid(FAILING, number))
+                })
+            })
+            .collect();
+        let status = fleet.workers[0].wait();
+        assert_eq!(status.code(), Some(70), "{status}");
+        assert!(fleet.workers[0].log().contains("failed 5 images in a row"), "{}", fleet.workers[0].log());
+        // Another one, with more patience, brings them to an end; none is lost and none is stuck.
+        fleet.workers.clear();
+        let log = fleet.nats.dir().join("patient.log");
+        let mut patient = std::process::Command::new(binary("shoal-worker"));
+        patient
+            .args(["run", "--model", "brittle", "--nats-url", &fleet.nats.url(), "--models-dir"])
+            .arg(models.path())
+            .env("SHOAL_CONFIG", fleet.nats.config().unwrap())
+            .env("SHOAL_WORKER_MAX_FAILURES", "1000");
+        let _patient = shoal_testkit::process::Process::start(&mut patient, &log);
+        for answer in asking {
+            let answer = answer.join().unwrap();
+            assert_eq!(answer.json()["error"]["code"], "dead_lettered", "{answer:?}");
+        }
+    });
+}
