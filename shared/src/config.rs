@@ -118,9 +118,9 @@ mod tests {
     #[test]
     fn what_all_share_is_said_once_and_may_be_overruled() {
         let shared = file("[nats]\nname = \"shared\"\n[sample.nats]\nport = 7\n");
-        let loaded: WithNats = load("sample", Some(shared.path()), &()).unwrap();
+        let loaded: WithNats = load("sample", Some(shared.path()), &toml::Table::new()).unwrap();
         assert_eq!(loaded.nats, Sample { port: 7, name: "shared".into() });
-        let alone: Sample = load("nats", Some(shared.path()), &()).unwrap();
+        let alone: Sample = load("nats", Some(shared.path()), &Flags { port: None }).unwrap();
         assert_eq!(alone.name, "shared");
     }
 
