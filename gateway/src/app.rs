@@ -8,6 +8,7 @@ use shoal_nats::cache::{MemoryStats, SharedCache};
 use shoal_nats::claims::Claims;
 use shoal_nats::peers::Peers;
 use shoal_nats::presence::Fleet;
+use shoal_nats::register::Register;
 use shoal_nats::replies::Replies;
 use shoal_nats::service::PredictService;
 use shoal_nats::uploads::Uploads;
@@ -17,10 +18,11 @@ use tokio::net::TcpListener;
 
 use crate::cache::MemoryCache;
 use crate::config::GatewayConfig;
+use crate::http::Serving;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 use crate::predict::{Parts, Predictor, Source};
-use crate::{http, micro};
+use crate::{admission, http, micro};
 
 /// A gateway that is built and not yet listening.
 pub struct Gateway {
@@ -57,6 +59,7 @@ impl Gateway {
             metrics,
             peers,
             claims: Claims::open(&bus).await?,
+            register: Register::open(&bus).await?,
         });
         let service = PredictService::start(&bus).await?;
         Ok(Self { config, bus, predictor, service, registry })
@@ -69,7 +72,8 @@ impl Gateway {
         let routes = http::routes(self.predictor.clone(), self.registry);
         shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &self.predictor, &shutdown);
-        http::serve(listener, routes, shutdown.clone(), self.config.drain_grace).await;
+        let serving = Serving { max_connections: self.config.max_connections, grace: self.config.drain_grace };
+        http::serve(listener, routes, shutdown.clone(), serving).await;
         shutdown.finished().await;
         self.bus.flush().await;
         tracing::info!("drained");
@@ -82,6 +86,8 @@ impl Gateway {
 fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     let (undertaker, stop) = (bus.clone(), shutdown.clone());
     shutdown.spawn(async move { undertaker.run_undertaker(stop).await });
+
+    shutdown.spawn(admission::poll(predictor.clone(), shutdown.clone()));
 
     let (flights, stop) = (predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {

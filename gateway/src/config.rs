@@ -1,11 +1,13 @@
 //! A gateway's configuration: table `[gateway]`, environment `SHOAL_GATEWAY_*`, flags.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shoal_nats::BusConfig;
 use shoal_shared::config::ConfigError;
+use shoal_shared::digest::ImageSha256;
 use shoal_shared::names::ModelName;
 use shoal_shared::sniff::ImageLimits;
 
@@ -34,6 +36,10 @@ pub struct GatewayConfig {
     pub max_in_flight: usize,
     /// Bytes of uploads held at once; more are refused.
     pub max_in_flight_bytes: usize,
+    /// Connections held open at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// Who may have a larger or smaller share when it gets tight, by name.
+    pub tenants: BTreeMap<String, TenantConfig>,
     /// How long a client may take to send its request.
     #[serde(with = "humantime_serde")]
     pub receive_timeout: Duration,
@@ -47,6 +53,22 @@ pub struct GatewayConfig {
     /// How long a drain may take.
     #[serde(with = "humantime_serde")]
     pub drain_grace: Duration,
+}
+
+/// Somebody who asks with a key of their own, in `X-API-Key` or as bearer token. Everybody else is
+/// told apart by address.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantConfig {
+    /// SHA-256 of the key, in hex.
+    pub key_sha256: String,
+    /// Share in relation to others; 1 is what those without a key have.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// The memory tier of the cache.
@@ -81,6 +103,8 @@ impl Default for GatewayConfig {
             max_timeout: Duration::from_secs(300),
             max_in_flight: 4096,
             max_in_flight_bytes: 512 << 20,
+            max_connections: 10_000,
+            tenants: BTreeMap::new(),
             receive_timeout: Duration::from_secs(30),
             threads: 0,
             cache: CacheConfig::default(),
@@ -119,6 +143,19 @@ impl GatewayConfig {
                 self.max_in_flight_bytes,
                 "at least gateway.limits.max_bytes, so that the largest image fits",
             ));
+        }
+        for (name, tenant) in &self.tenants {
+            if ImageSha256::parse(&tenant.key_sha256).is_none() {
+                let key = format!("gateway.tenants.{name}.key_sha256");
+                return Err(ConfigError::invalid(&key, &tenant.key_sha256, "64 hexadecimal digits"));
+            }
+            if !tenant.weight.is_finite() || tenant.weight <= 0.0 {
+                let key = format!("gateway.tenants.{name}.weight");
+                return Err(ConfigError::invalid(&key, tenant.weight, "a positive number"));
+            }
+        }
+        if self.max_connections == 0 {
+            return Err(ConfigError::invalid("gateway.max_connections", 0, "at least 1"));
         }
         Ok(())
     }

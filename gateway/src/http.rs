@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `POST /predict` | [`predict`] |
 //! | `GET /predictions/{sha256}` | [`predict`] |
+//! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
 //! | `GET /models` | [`info`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
@@ -11,9 +12,11 @@
 mod caching;
 mod error;
 mod info;
+mod jobs;
 mod page;
 mod predict;
-mod server;
+mod request;
+pub(crate) mod server;
 mod upload;
 
 use std::collections::HashMap;
@@ -24,7 +27,7 @@ use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::{Filter, Reply};
 
 use crate::predict::Predictor;
-pub use server::serve;
+pub use server::{Serving, serve};
 
 /// Query parameters, at most one value a name.
 type Query = HashMap<String, String>;
@@ -35,6 +38,11 @@ pub fn routes(
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
     let api = predict::post(predictor.clone()).or(predict::known(predictor.clone())).unify();
+    let jobs = jobs::post(predictor.clone())
+        .or(jobs::get(predictor.clone()))
+        .unify()
+        .or(jobs::delete(predictor.clone()))
+        .unify();
     let info = info::models(predictor.clone())
         .or(info::healthz())
         .unify()
@@ -43,7 +51,15 @@ pub fn routes(
         .or(info::metrics(predictor.clone(), registry))
         .unify();
     let page = page::routes().or(page::samples(predictor)).unify();
-    api.boxed().or(info.boxed()).unify().or(page.boxed()).unify().recover(error::no_route).unify()
+    api.boxed()
+        .or(jobs.boxed())
+        .unify()
+        .or(info.boxed())
+        .unify()
+        .or(page.boxed())
+        .unify()
+        .recover(error::no_route)
+        .unify()
 }
 
 /// Hands a dependency to a handler.

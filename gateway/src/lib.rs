@@ -4,6 +4,8 @@
 //! | module | owns |
 //! | --- | --- |
 //! | [`predict`] | the use case: cache, join, publish, wait; knows no HTTP |
+//! | [`admission`] | who may come in, and when those may come back who may not |
+//! | [`jobs`] | asynchronous jobs: accepted, waited for, cancelled |
 //! | [`cache`] | the memory tier, in front of the shared bucket |
 //! | [`flights`] | one job for all who ask the same at the same time |
 //! | [`models`] | which models exist, and who serves them |
@@ -13,11 +15,13 @@
 //!
 //! A gateway holds no truth: it can die at any point and another serves the next request.
 
+pub mod admission;
 pub mod app;
 pub mod cache;
 pub mod config;
 pub mod flights;
 pub mod http;
+pub mod jobs;
 pub mod metrics;
 pub mod micro;
 pub mod models;

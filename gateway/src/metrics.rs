@@ -19,6 +19,10 @@ pub struct GatewayMetrics {
     pub in_flight_bytes: IntGauge,
     /// Answered predictions, by where they came from.
     pub predictions: IntCounterVec,
+    /// Asynchronous jobs accepted.
+    pub accepted: IntCounter,
+    /// Predictions refused at the door, by the bound.
+    pub refused: IntCounterVec,
     /// Requests answered from a remembered refusal.
     pub negative_hits: IntCounter,
     /// Time of a prediction in each stage the gateway sees.
@@ -58,6 +62,14 @@ impl GatewayMetrics {
                 Opts::new("shoal_gateway_predictions_total", "Predictions answered, by where they came from"),
                 &["cache"],
             )?,
+            accepted: IntCounter::new("shoal_gateway_jobs_accepted_total", "Asynchronous jobs accepted")?,
+            refused: IntCounterVec::new(
+                Opts::new(
+                    "shoal_gateway_refused_total",
+                    "Predictions refused at the door, by the bound they would break",
+                ),
+                &["bound"],
+            )?,
             negative_hits: IntCounter::new(
                 "shoal_gateway_cache_negative_hits_total",
                 "Uploads refused from memory: the same bytes were no image a moment ago",
@@ -91,6 +103,8 @@ impl GatewayMetrics {
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
         registry.register(Box::new(metrics.predictions.clone()))?;
+        registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.negative_hits.clone()))?;
         registry.register(Box::new(metrics.stages.clone()))?;
         registry.register(Box::new(metrics.evictions.clone()))?;
@@ -101,6 +115,7 @@ impl GatewayMetrics {
         registry.register(Box::new(metrics.workers_ready.clone()))?;
         registry.register(Box::new(metrics.nats_up.clone()))?;
         Source::ALL.iter().for_each(|source| drop(metrics.predictions.with_label_values(&[source.as_str()])));
+        ["in_flight", "share", "wait"].iter().for_each(|bound| drop(metrics.refused.with_label_values(&[bound])));
         Ok(metrics)
     }
 

@@ -1,5 +1,7 @@
 //! The NATS front door: `predict.<model>` takes an image and answers as HTTP does.
 
+use std::sync::Arc;
+
 use shoal_nats::service::{PredictRequest, PredictService};
 use shoal_shared::answer::{ErrorBody, Success};
 use shoal_shared::digest::ImageKey;
@@ -7,6 +9,7 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Lane;
 use shoal_shared::process::shutdown::Shutdown;
 
+use crate::admission::{Refusal, Tenant};
 use crate::predict::{Ask, Caching, Predictor};
 
 /// Serves until shutdown is ordered.
@@ -24,20 +27,24 @@ pub async fn run(mut service: PredictService, predictor: Predictor, shutdown: Sh
 
 async fn answer(request: PredictRequest, predictor: &Predictor) {
     let result = predict(&request, predictor).await;
-    let status = result.as_ref().map_or_else(|failure| failure.code.http_status(), |_| 200);
+    let status = result.as_ref().map_or_else(|refusal| refusal.failure.code.http_status(), |_| 200);
     let label = status.to_string();
     predictor.metrics().requests.with_label_values(&["nats:predict", &label]).inc();
     match result {
         Ok(success) => request.respond(status, "", to_json(&success)).await,
-        Err(failure) => request.respond(status, &failure.message, to_json(&ErrorBody::of(&failure))).await,
+        Err(Refusal { failure, .. }) => {
+            request.respond(status, &failure.message, to_json(&ErrorBody::of(&failure))).await;
+        }
     }
 }
 
-async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Success, Failure> {
+async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Success, Refusal> {
     let model = match &request.model {
         Ok(model) => model.clone(),
-        Err(error) => return Err(Failure::new(FailureCode::BadRequest, error.to_string())),
+        Err(error) => return Err(Failure::new(FailureCode::BadRequest, error.to_string()).into()),
     };
+    let mut charge = predictor.admission().charge();
+    charge.grow(request.image.len())?;
     let ask = Ask {
         model: Some(model),
         image: request.image.clone(),
@@ -46,6 +53,8 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
         timeout: None,
         caching: Caching::default(),
         traceparent: request.traceparent.clone(),
+        tenant: Tenant::on_nats(),
+        charge: Arc::new(charge),
     };
     let answered = predictor.predict(ask).await?;
     let success = Success::of(&answered.entry.prediction, request.top_k);

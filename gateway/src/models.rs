@@ -40,6 +40,11 @@ impl Models {
         &self.fleet
     }
 
+    /// The model used when a request names none.
+    pub fn default_model(&self) -> Option<&ModelName> {
+        self.default.as_ref()
+    }
+
     /// The model meant by a request: the one it names, or the default.
     pub async fn resolve(&self, named: Option<&ModelName>) -> Result<ModelStatus, Failure> {
         let name = match named.or(self.default.as_ref()) {

@@ -3,7 +3,6 @@
 //! Memory, then the flight that may be under way for the same image, then the shared bucket, then
 //! the queue. A waiter exists before its job is published, and nothing polls.
 
-mod admission;
 mod flight;
 
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use shoal_nats::Bus;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::claims::Claims;
 use shoal_nats::peers::{FlightNews, Peers};
+use shoal_nats::register::Register;
 use shoal_nats::replies::Replies;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::digest::{CacheKey, DigestKind, ImageKey};
@@ -22,9 +22,10 @@ use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Served;
 use shoal_shared::sniff::{ImageLimits, sniff};
 
-pub use admission::{Admission, Admitted};
 use flight::{Landed, Mission};
+pub(crate) use flight::{place_image, refusal};
 
+use crate::admission::{Admission, Charge, Refusal, Tenant};
 use crate::cache::{Entry, MemoryCache};
 use crate::config::GatewayConfig;
 use crate::flights::Flights;
@@ -32,7 +33,7 @@ use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 
 /// A request for a prediction.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ask {
     /// The model, when named.
     pub model: Option<ModelName>,
@@ -48,6 +49,10 @@ pub struct Ask {
     pub caching: Caching,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// On whose behalf.
+    pub tenant: Tenant,
+    /// The memory that the image takes.
+    pub charge: Arc<Charge>,
 }
 
 /// What the client says about caching.
@@ -118,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Arc<GatewayMetrics>,
     pub(crate) peers: Peers,
     pub(crate) claims: Claims,
+    pub(crate) register: Register,
     pub(crate) admission: Admission,
     flights: Flights<Landed>,
 }
@@ -144,13 +150,15 @@ pub struct Parts {
     pub peers: Peers,
     /// Who computes what.
     pub claims: Claims,
+    /// Accepted asynchronous jobs.
+    pub register: Register,
 }
 
 impl Predictor {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, bus, replies, shared, uploads, memory, models, metrics, peers, claims } = parts;
-        let admission = Admission::new(config.max_in_flight, config.max_in_flight_bytes, metrics.clone());
+        let Parts { config, bus, replies, shared, uploads, memory, models, metrics, peers, claims, register } = parts;
+        let admission = Admission::new(&config, metrics.clone());
         let flights = Flights::new();
         Self(Arc::new(Inner {
             config,
@@ -163,6 +171,7 @@ impl Predictor {
             metrics,
             peers,
             claims,
+            register,
             admission,
             flights,
         }))
@@ -201,12 +210,21 @@ impl Predictor {
         let Some(flight) = self.0.flights.find(key) else { return FlightNews::Unknown };
         match flight.landed().await {
             Some(Landed::Answered { entry, .. }) => FlightNews::Landed(Box::new(Ok(entry.prediction.clone()))),
-            Some(Landed::Failed(failure)) if failure.code.is_clients_fault() => {
-                FlightNews::Landed(Box::new(Err(failure)))
+            Some(Landed::Failed(refusal)) if refusal.failure.code.is_clients_fault() => {
+                FlightNews::Landed(Box::new(Err(refusal.failure)))
             }
             // Our deadline, our overload: the peer tries for itself.
             Some(Landed::Failed(_)) | None => FlightNews::Unknown,
         }
+    }
+
+    /// The door.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    pub(crate) fn parts(&self) -> &Inner {
+        &self.0
     }
 
     /// The memory tier.
@@ -247,24 +265,14 @@ impl Predictor {
         Ok(Some(Answered { entry, source: Source::Shared, key, served: None, cache, publish: None }))
     }
 
-    /// When a refused client may come back: the time the default model's workers need for what is
-    /// queued now, by their own measured speed.
-    pub async fn retry_after(&self) -> Duration {
-        let Ok(model) = self.0.models.resolve(None).await else { return Duration::from_secs(1) };
-        let workers = self.0.models.fleet().ready(Some(&model.name)).max(1);
-        let backlog = self.0.bus.backlog(&model.name, Lane::Interactive).await.unwrap_or_default();
-        let waiting = (backlog.pending + backlog.in_flight) as f64;
-        Duration::from_secs_f64(waiting * f64::from(model.image_ms) / 1e3 / workers as f64)
-    }
-
     /// Answers, one way or another, within the deadline.
-    pub async fn predict(&self, ask: Ask) -> Result<Answered, Failure> {
+    pub async fn predict(&self, ask: Ask) -> Result<Answered, Refusal> {
         let answered = self.answer(ask).await?;
         self.0.metrics.predicted(answered.source, answered.entry.prediction.infer_us);
         Ok(answered)
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Answered, Failure> {
+    async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
         let asked = Instant::now();
         let model = self.0.models.resolve(ask.model.as_ref()).await?;
         let key = CacheKey { model: model.digest.clone(), image: ask.digest };
@@ -275,21 +283,21 @@ impl Predictor {
         }
         if by_cache && let Some(failure) = self.0.memory.refusal(&key) {
             self.0.metrics.negative_hits.inc();
-            return Err(failure);
+            return Err(failure.into());
         }
         sniff(&ask.image, &self.0.config.limits)?;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
         self.fly(Mission { ask, model: model.name, key, by_cache, deadline: asked + timeout }).await
     }
 
-    fn remembered(&self, key: &CacheKey) -> Option<Answered> {
+    pub(crate) fn remembered(&self, key: &CacheKey) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
         let (source, key) = (Source::Hit, key.clone());
         Some(Answered { entry, source, key, served: None, cache: Duration::ZERO, publish: None })
     }
 
     /// Joins the flight for this image or starts one, and waits for it until the deadline.
-    async fn fly(&self, mission: Mission) -> Result<Answered, Failure> {
+    async fn fly(&self, mission: Mission) -> Result<Answered, Refusal> {
         let (key, deadline) = (mission.key.clone(), mission.deadline);
         loop {
             let launch = || mission.clone().run(self.0.clone());
@@ -303,12 +311,12 @@ impl Predictor {
             let landed = landed.ok_or_else(|| Failure::new(FailureCode::Internal, "the request's task ended early"))?;
             match landed {
                 // The flight kept the deadline of whoever started it; ours may be later.
-                Landed::Failed(failure) if failure.code == FailureCode::DeadlineExceeded && !started => {
+                Landed::Failed(refusal) if refusal.failure.code == FailureCode::DeadlineExceeded && !started => {
                     if Instant::now() >= deadline {
-                        return Err(failure);
+                        return Err(refusal);
                     }
                 }
-                Landed::Failed(failure) => return Err(failure),
+                Landed::Failed(refusal) => return Err(refusal),
                 Landed::Answered { entry, source, served, cache, publish } => {
                     let source = if started { source } else { Source::Coalesced };
                     return Ok(Answered { entry, source, key, served, cache, publish });

@@ -18,6 +18,15 @@ pub struct Backlog {
     pub redelivered: u64,
     /// Pulls waiting for jobs: idle capacity.
     pub waiting_pulls: u64,
+    /// Deliveries since the consumer was made.
+    pub delivered: u64,
+}
+
+impl Backlog {
+    /// Deliveries that are no longer in a worker's hands.
+    pub fn settled(&self) -> u64 {
+        self.delivered.saturating_sub(self.in_flight)
+    }
 }
 
 impl Bus {
@@ -32,6 +41,7 @@ impl Bus {
             in_flight: info.num_ack_pending as u64,
             redelivered: info.num_redelivered as u64,
             waiting_pulls: info.num_waiting as u64,
+            delivered: info.delivered.consumer_sequence,
         })
     }
 

@@ -121,6 +121,13 @@ impl Fleet {
         models
     }
 
+    /// Workers that take jobs of a model, as they described themselves last.
+    pub fn workers_of(&self, model: &ModelName) -> Vec<WorkerStatus> {
+        let mut workers = self.workers();
+        workers.retain(|status| status.state == WorkerState::Ready && &status.model.name == model);
+        workers
+    }
+
     /// Workers that take jobs of a model; of any model when none is named.
     pub fn ready(&self, model: Option<&ModelName>) -> usize {
         let workers = self.workers.read();

@@ -128,10 +128,11 @@ fn job_headers(job: &NewJob) -> HeaderMap {
     }
     if let Some(deadline) = job.deadline {
         map.insert(headers::DEADLINE, deadline.as_millis().to_string());
-        map.insert(
-            async_nats::header::NATS_MESSAGE_TTL,
-            ttl_seconds(deadline.remaining(SystemTime::now())).to_string(),
-        );
+        // The broker drops it silently: fine while somebody waits and keeps the time, and only then.
+        if job.reply.is_some() {
+            let ttl = ttl_seconds(deadline.remaining(SystemTime::now()));
+            map.insert(async_nats::header::NATS_MESSAGE_TTL, ttl.to_string());
+        }
     }
     map
 }

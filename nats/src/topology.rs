@@ -214,7 +214,7 @@ impl TopologyConfig {
         object_store::Config {
             bucket: UPLOADS.into(),
             description: Some("Images too large for a message".into()),
-            max_age: Duration::from_secs(3600),
+            max_age: self.result_ttl * 24,
             max_bytes: self.max_upload_bytes,
             storage: StorageType::File,
             num_replicas: self.replicas,

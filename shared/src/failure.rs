@@ -61,6 +61,8 @@ codes! {
     UnknownModel = "unknown_model", 404;
     /// No such route, job or prediction.
     NotFound = "not_found", 404;
+    /// The client took too long to send its request.
+    RequestTimeout = "request_timeout", 408;
     /// The upload exceeds the byte limit.
     TooLarge = "too_large", 413;
     /// An image, but of a format that is not served.

@@ -45,6 +45,11 @@ pub fn get(url: &str) -> Response {
     read(agent().get(url).call().unwrap_or_else(|error| panic!("{url}: {error}")))
 }
 
+/// DELETE.
+pub fn delete(url: &str) -> Response {
+    read(agent().delete(url).call().unwrap_or_else(|error| panic!("{url}: {error}")))
+}
+
 /// Whether GET answers 200.
 pub fn is_ok(url: &str) -> bool {
     agent().get(url).call().is_ok_and(|response| response.status() == 200)
@@ -57,11 +62,7 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
 
 /// POST that may fail on the way.
 pub fn try_post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
-    let mut request = agent().post(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.send(body).map(read).map_err(|error| error.to_string())
+    Client::new().try_post(url, headers, body)
 }
 
 /// POST of a form with one file.
@@ -87,6 +88,15 @@ impl Client {
 
     /// POST of raw bytes.
     pub fn post(&self, url: &str, body: &[u8]) -> Response {
-        read(self.0.post(url).send(body).unwrap_or_else(|error| panic!("{url}: {error}")))
+        self.try_post(url, &[], body).unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    /// POST with extra headers that may fail on the way.
+    pub fn try_post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
+        let mut request = self.0.post(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).map(read).map_err(|error| error.to_string())
     }
 }

@@ -1,7 +1,6 @@
 //! Failures as HTTP responses: one body, one table of statuses.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use shoal_shared::answer::ErrorBody;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -9,6 +8,7 @@ use warp::Rejection;
 use warp::http::{HeaderValue, StatusCode, header};
 
 use super::json;
+use crate::admission::Refusal;
 
 /// The response for a failure.
 pub(super) fn response(failure: &Failure) -> warp::reply::Response {
@@ -16,11 +16,13 @@ pub(super) fn response(failure: &Failure) -> warp::reply::Response {
     json(status, &ErrorBody::of(failure))
 }
 
-/// The response for a failure that passes: `Retry-After` says when.
-pub(super) fn retry_later(failure: &Failure, after: Duration) -> warp::reply::Response {
-    let mut response = response(failure);
-    let seconds = after.as_secs_f64().ceil().clamp(1.0, 600.0) as u64;
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+/// The response for a refusal: `Retry-After` says when it passes, in whole seconds, rounded up.
+pub(super) fn refused(refusal: &Refusal) -> warp::reply::Response {
+    let mut response = response(&refusal.failure);
+    if let Some(after) = refusal.retry_after {
+        let seconds = after.as_secs_f64().ceil().clamp(1.0, 600.0) as u64;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     response
 }
 

@@ -8,28 +8,23 @@ use futures_util::Stream;
 use shoal_shared::answer::{Success, TimingMs};
 use shoal_shared::digest::ImageKey;
 use shoal_shared::failure::{Failure, FailureCode};
-use shoal_shared::names::{Lane, ModelName};
-use shoal_shared::prediction::MAX_TOP_K;
+use shoal_shared::names::Lane;
 use warp::Filter;
-use warp::http::{HeaderMap, StatusCode, header};
+use warp::http::{HeaderMap, StatusCode};
 
-use super::upload::{Announced, Bounds, Upload, receive};
+use super::request::{Asked, Head, Options, head};
 use super::{Query, caching, error, json, observed, with};
-use crate::predict::{Answered, Ask, Predictor};
+use crate::predict::{Answered, Predictor};
 
 /// `POST /predict`.
 pub(super) fn post(
     predictor: Predictor,
 ) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
-    warp::path!("predict")
-        .and(warp::post())
-        .and(warp::query::<Query>())
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .and(with(predictor))
-        .then(|query: Query, headers: HeaderMap, body, predictor: Predictor| async move {
-            observed(&predictor, "/predict", handle(&query, &headers, body, &predictor)).await
-        })
+    warp::path!("predict").and(warp::post()).and(head()).and(warp::body::stream()).and(with(predictor)).then(
+        |head: Head, body, predictor: Predictor| async move {
+            observed(&predictor, "/predict", handle(&head, body, &predictor)).await
+        },
+    )
 }
 
 /// `GET /predictions/{digest}`.
@@ -46,75 +41,22 @@ pub(super) fn known(
         })
 }
 
-/// What the query string asks for.
-struct Options {
-    model: Option<ModelName>,
-    top_k: Option<usize>,
-    timeout: Option<Duration>,
-}
-
-impl Options {
-    fn read(query: &Query) -> Result<Self, Failure> {
-        let bad = |message: String| Failure::new(FailureCode::BadRequest, message);
-        let number = |name: &str, most: u64| match query.get(name) {
-            None => Ok(None),
-            Some(text) => match text.parse::<u64>() {
-                Ok(value) if (1..=most).contains(&value) => Ok(Some(value)),
-                _ => Err(bad(format!("`{name}` is {text:?}: it must be a number from 1 to {most}"))),
-            },
-        };
-        let model = query.get("model").map(|name| name.parse()).transpose();
-        Ok(Self {
-            model: model.map_err(|error| bad(format!("`model`: {error}")))?,
-            top_k: number("top_k", MAX_TOP_K as u64)?.map(|value| value as usize),
-            timeout: number("timeout_ms", 600_000)?.map(Duration::from_millis),
-        })
-    }
-}
-
-async fn handle<S, B>(query: &Query, headers: &HeaderMap, body: S, predictor: &Predictor) -> warp::reply::Response
+async fn handle<S, B>(head: &Head, body: S, predictor: &Predictor) -> warp::reply::Response
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
     B: Buf,
 {
     let begun = Instant::now();
-    let options = match Options::read(query) {
-        Ok(options) => options,
-        Err(failure) => return error::response(&failure),
-    };
-    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let announced = Announced {
-        content_type: text(header::CONTENT_TYPE),
-        length: text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
-        waits_for_consent: headers.contains_key(header::EXPECT),
-    };
-    let config = predictor.config();
-    let bounds =
-        Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout, digest: predictor.digest_kind() };
-    let upload = match receive(announced, body, bounds).await {
-        Ok(upload) => upload,
-        Err(failure) => return error::response(&failure),
-    };
-    predictor.metrics().stage("receive", upload.receive);
-    let Upload { image, digest, receive } = upload;
-    let ask = Ask {
-        model: options.model,
-        image,
-        digest,
-        lane: Lane::Interactive,
-        timeout: options.timeout,
-        caching: caching::wishes(headers),
-        traceparent: headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
+    let Asked { ask, top_k, receive } = match head.ask(body, Lane::Interactive, predictor).await {
+        Ok(asked) => asked,
+        Err(refusal) => return error::refused(&refusal),
     };
     match predictor.predict(ask).await {
         Ok(answered) => {
             let timing = TimingMs { receive: ms(receive), total: ms(begun.elapsed()), ..timing(&answered) };
-            success(headers, &answered, options.top_k, timing)
+            success(&head.headers, &answered, top_k, timing)
         }
-        Err(failure) if failure.code == FailureCode::Overloaded => {
-            error::retry_later(&failure, predictor.retry_after().await)
-        }
-        Err(failure) => error::response(&failure),
+        Err(refusal) => error::refused(&refusal),
     }
 }
 

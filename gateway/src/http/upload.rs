@@ -8,6 +8,8 @@ use multer::{Constraints, Multipart, SizeLimit};
 use shoal_shared::digest::{DigestKind, Hasher, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 
+use crate::admission::Charge;
+
 /// Form fields beside the file are few and short; they are skipped.
 const MAX_OTHER_FIELD: u64 = 64 * 1024;
 /// Parts that are looked at before the form counts as nonsense.
@@ -25,6 +27,7 @@ pub(super) struct Upload {
     pub(super) image: Bytes,
     pub(super) digest: ImageKey,
     pub(super) receive: Duration,
+    pub(super) charge: Charge,
 }
 
 /// What the request's head says about the upload.
@@ -44,7 +47,12 @@ pub(super) struct Bounds {
 }
 
 /// Reads the whole upload, or says what is wrong with it.
-pub(super) async fn receive<S, B>(announced: Announced<'_>, body: S, bounds: Bounds) -> Result<Upload, Failure>
+pub(super) async fn receive<S, B>(
+    announced: Announced<'_>,
+    body: S,
+    bounds: Bounds,
+    charge: Charge,
+) -> Result<Upload, Failure>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
     B: Buf,
@@ -63,16 +71,17 @@ where
     let chunks = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
     let reading = async {
         match (is_form, boundary) {
-            (true, Some(boundary)) => read_form(chunks, boundary, bounds).await,
+            (true, Some(boundary)) => read_form(chunks, boundary, Collected::new(bounds, charge)).await,
             (true, None) => Err(bad_request("the multipart content type has no boundary")),
-            (false, _) => read_raw(chunks, bounds).await,
+            (false, _) => read_raw(chunks, Collected::new(bounds, charge)).await,
         }
     };
-    let (image, digest) = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
+    let collected = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
         let message = format!("the upload was not complete after {:?}", bounds.timeout);
-        Failure::new(FailureCode::BadRequest, message)
+        Failure::new(FailureCode::RequestTimeout, message)
     })??;
-    Ok(Upload { image, digest, receive: begun.elapsed() })
+    let (image, digest, charge) = collected.finish();
+    Ok(Upload { image, digest, receive: begun.elapsed(), charge })
 }
 
 /// Most clients read the answer only after they have sent everything; closing on them would turn
@@ -94,23 +103,22 @@ where
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
-async fn read_raw<S, E>(mut chunks: S, bounds: Bounds) -> Result<(Bytes, ImageKey), Failure>
+async fn read_raw<S, E>(mut chunks: S, mut collected: Collected) -> Result<Collected, Failure>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    let mut collected = Collected::new(bounds);
     while let Some(chunk) = chunks.next().await {
         collected.push(chunk.map_err(|_| bad_request("the connection broke off during the upload"))?)?;
     }
-    Ok(collected.finish())
+    Ok(collected)
 }
 
-async fn read_form<S, E>(chunks: S, boundary: String, bounds: Bounds) -> Result<(Bytes, ImageKey), Failure>
+async fn read_form<S, E>(chunks: S, boundary: String, mut collected: Collected) -> Result<Collected, Failure>
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let max_bytes = bounds.max_bytes;
+    let max_bytes = collected.max_bytes;
     let limits = SizeLimit::new()
         .whole_stream((max_bytes + MULTIPART_OVERHEAD) as u64)
         .per_field(MAX_OTHER_FIELD)
@@ -123,11 +131,10 @@ where
         if field.name() != Some("file") {
             continue;
         }
-        let mut collected = Collected::new(bounds);
         while let Some(chunk) = field.chunk().await.map_err(|error| bad_form(&error, max_bytes))? {
             collected.push(chunk)?;
         }
-        return Ok(collected.finish());
+        return Ok(collected);
     }
     Err(bad_request("the form has too many parts and no field `file` among the first"))
 }
@@ -147,11 +154,13 @@ struct Collected {
     length: usize,
     hasher: Hasher,
     max_bytes: usize,
+    charge: Charge,
 }
 
 impl Collected {
-    fn new(bounds: Bounds) -> Self {
-        Self { chunks: Vec::new(), length: 0, hasher: Hasher::new(bounds.digest), max_bytes: bounds.max_bytes }
+    fn new(bounds: Bounds, charge: Charge) -> Self {
+        let hasher = Hasher::new(bounds.digest);
+        Self { chunks: Vec::new(), length: 0, hasher, max_bytes: bounds.max_bytes, charge }
     }
 
     fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
@@ -159,12 +168,13 @@ impl Collected {
         if self.length > self.max_bytes {
             return Err(too_large(self.length as u64, self.max_bytes));
         }
+        self.charge.grow(chunk.len())?;
         self.hasher.update(&chunk);
         self.chunks.push(chunk);
         Ok(())
     }
 
-    fn finish(mut self) -> (Bytes, ImageKey) {
+    fn finish(mut self) -> (Bytes, ImageKey, Charge) {
         let image = match self.chunks.len() {
             1 => self.chunks.swap_remove(0),
             _ => {
@@ -173,7 +183,7 @@ impl Collected {
                 whole.freeze()
             }
         };
-        (image, self.hasher.finish())
+        (image, self.hasher.finish(), self.charge)
     }
 }
 
@@ -202,7 +212,10 @@ mod tests {
     async fn read(body: Bytes, max: usize) -> Result<(Bytes, ImageKey), Failure> {
         let pieces: Vec<Result<Bytes, Infallible>> = body.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
         let bounds = Bounds { max_bytes: max, timeout: Duration::from_secs(9), digest: DigestKind::Sha256 };
-        read_form(futures_util::stream::iter(pieces), "B".into(), bounds).await
+        let collected = Collected::new(bounds, Charge::unbounded());
+        let read = read_form(futures_util::stream::iter(pieces), "B".into(), collected).await?;
+        let (image, digest, _) = read.finish();
+        Ok((image, digest))
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use shoal_nats::claims::Claim;
 use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
@@ -13,6 +14,7 @@ use shoal_shared::names::{JobId, ModelName};
 use shoal_shared::prediction::{Outcome, Prediction, Served};
 
 use super::{Ask, Inner, Source};
+use crate::admission::{Knock, Refusal};
 use crate::cache::Entry;
 
 /// How a flight ended.
@@ -21,7 +23,7 @@ pub(crate) enum Landed {
     /// With a prediction.
     Answered { entry: Arc<Entry>, source: Source, served: Option<Served>, cache: Duration, publish: Option<Duration> },
     /// Without.
-    Failed(Failure),
+    Failed(Refusal),
 }
 
 /// What a flight is to find out.
@@ -39,14 +41,14 @@ impl Mission {
     pub(crate) async fn run(self, inner: Arc<Inner>) -> Landed {
         match self.fly(&inner).await {
             Ok(landed) => landed,
-            Err(failure) => {
-                inner.memory.refuse(self.key, &failure);
-                Landed::Failed(failure)
+            Err(refusal) => {
+                inner.memory.refuse(self.key, &refusal.failure);
+                Landed::Failed(refusal)
             }
         }
     }
 
-    async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Failure> {
+    async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Refusal> {
         let begun = Instant::now();
         if self.by_cache
             && let Some(prediction) = self.look_up(inner).await
@@ -113,15 +115,20 @@ impl Mission {
         entry
     }
 
-    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Duration), Failure> {
+    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Duration), Refusal> {
         if !inner.bus.is_up() {
-            return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable"));
+            return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
         if inner.models.fleet().ready(Some(&self.model)) == 0 {
             let message = format!("no worker serves model `{}` at the moment", self.model);
-            return Err(Failure::new(FailureCode::NoCapacity, message));
+            return Err(Failure::new(FailureCode::NoCapacity, message).into());
         }
-        let _admitted = inner.admission.admit(self.ask.image.len())?;
+        let _place = inner.admission.admit(&Knock {
+            tenant: &self.ask.tenant,
+            model: &self.model,
+            key: &self.key,
+            remaining: self.deadline.saturating_duration_since(Instant::now()),
+        })?;
         let id = JobId::mint();
         let mut connections = inner.bus.connections();
         connections.mark_unchanged();
@@ -139,7 +146,8 @@ impl Mission {
         let published = tokio::time::timeout_at(self.deadline.into(), published)
             .await
             .map_err(|_| expired("the queue did not take the job"))?;
-        cleanup.sequence = Some(published.map_err(refused)?.sequence);
+        let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&self.model)))?;
+        cleanup.sequence = Some(published.sequence);
         let publish = begun.elapsed();
         inner.metrics.stage("publish", publish);
         loop {
@@ -149,11 +157,11 @@ impl Mission {
                     inner.metrics.stage("answer", begun.elapsed());
                     return Ok((outcome, publish));
                 }
-                () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered")),
+                () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered").into()),
                 // An answer sent while the connection was down is lost; the prediction is not.
                 changed = connections.changed() => {
                     if changed.is_err() {
-                        return Err(Failure::new(FailureCode::NoCapacity, "the connection to NATS was closed"));
+                        return Err(Failure::new(FailureCode::NoCapacity, "the connection to NATS was closed").into());
                     }
                     if inner.bus.is_up() && let Some(prediction) = self.look_up(inner).await {
                         cleanup.disarm();
@@ -165,17 +173,10 @@ impl Mission {
     }
 
     async fn place_image(&self, inner: &Inner, id: &JobId, cleanup: &mut Cleanup) -> Result<Image, Failure> {
-        if self.ask.image.len() <= inner.config.inline_bytes {
-            return Ok(Image::Inline(self.ask.image.clone()));
-        }
-        let name = id.to_string();
-        cleanup.object = Some(name.clone());
-        let stored = inner.uploads.put(&name, &self.ask.image);
-        let stored = tokio::time::timeout_at(self.deadline.into(), stored)
-            .await
-            .map_err(|_| expired("the upload could not be stored"))?;
-        stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
-        Ok(Image::Object(name))
+        let placed = tokio::time::timeout_at(self.deadline.into(), place_image(inner, id, &self.ask.image));
+        // Even when it was not stored in time: it may be there in part.
+        cleanup.object = (self.ask.image.len() > inner.config.inline_bytes).then(|| id.to_string());
+        placed.await.map_err(|_| expired("the upload could not be stored"))?
     }
 
     fn job(&self, inner: &Inner, id: JobId, image: Image) -> NewJob {
@@ -196,6 +197,16 @@ impl Mission {
     }
 }
 
+/// Small images travel in the job, large ones as objects.
+pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes) -> Result<Image, Failure> {
+    if image.len() <= inner.config.inline_bytes {
+        return Ok(Image::Inline(image.clone()));
+    }
+    let stored = inner.uploads.put(id.as_str(), image).await;
+    stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
+    Ok(Image::Object(id.to_string()))
+}
+
 fn found_after_reconnect(job: JobId, prediction: Prediction) -> Outcome {
     let served = Served { worker: String::new(), batch: 0, attempt: 1, timings: Default::default() };
     Outcome { job, result: Ok(prediction), served }
@@ -205,14 +216,20 @@ fn expired(what: &str) -> Failure {
     Failure::new(FailureCode::DeadlineExceeded, format!("{what} before the deadline"))
 }
 
-fn refused(refused: Refused) -> Failure {
+/// What the broker refuses: a full lane is as long a wait as what is in it.
+pub(crate) fn refusal(refused: Refused, wait: Option<Duration>) -> Refusal {
     let code = match &refused {
         Refused::Full(_) => FailureCode::Overloaded,
         Refused::TooLarge(_) => FailureCode::TooLarge,
         Refused::UnknownModel => FailureCode::UnknownModel,
         Refused::Unavailable(_) => FailureCode::NoCapacity,
     };
-    Failure::new(code, refused.to_string())
+    let refusal = Refusal::from(Failure::new(code, refused.to_string()));
+    if code == FailureCode::Overloaded {
+        Refusal { retry_after: wait.or(refusal.retry_after), ..refusal }
+    } else {
+        refusal
+    }
 }
 
 /// What must go when nobody waits any more: the job, so that it burns no CPU, and its upload.

@@ -1,0 +1,55 @@
+//! What the forecast is made of. Asked of the JetStream API, which the consumers' leader answers;
+//! seldom while there is no traffic.
+
+use std::time::{Duration, Instant};
+
+use shoal_nats::backlog::Backlog;
+use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::process::shutdown::Shutdown;
+
+use super::Observation;
+use crate::predict::Predictor;
+
+/// How often the queue is looked at while there is traffic.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Every how manieth time while there is none.
+const IDLE: u32 = 8;
+/// Traffic this recent is a reason to look.
+const RECENT: Duration = Duration::from_secs(5);
+
+/// Observes until shutdown is ordered.
+pub async fn run(predictor: Predictor, shutdown: Shutdown) {
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for round in 0u32.. {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = shutdown.ordered() => return,
+        }
+        let is_due = round.is_multiple_of(IDLE) || predictor.admission().is_busy(RECENT);
+        if !is_due || !predictor.bus().is_up() {
+            continue;
+        }
+        for model in predictor.models().fleet().models() {
+            if let Some(observation) = observe(&predictor, &model.name).await {
+                predictor.admission().observe(&model.name, observation);
+            }
+        }
+    }
+}
+
+async fn observe(predictor: &Predictor, model: &ModelName) -> Option<Observation> {
+    let (bus, fleet) = (predictor.bus(), predictor.models().fleet());
+    let both = tokio::try_join!(bus.backlog(model, Lane::Interactive), bus.backlog(model, Lane::Bulk));
+    let (interactive, bulk): (Backlog, Backlog) = both.ok()?;
+    let workers = fleet.workers_of(model);
+    Some(Observation {
+        at: Instant::now(),
+        ahead: interactive.pending + interactive.in_flight,
+        waiting: interactive.pending + bulk.pending,
+        bulk_waits: bulk.pending > 0,
+        settled: interactive.settled() + bulk.settled(),
+        speed: workers.iter().map(|worker| 1e3 / f64::from(worker.model.image_ms.max(1e-3))).sum(),
+        workers: workers.len(),
+    })
+}

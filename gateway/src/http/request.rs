@@ -1,0 +1,133 @@
+//! From an HTTP request with an image in it to what it asks for: query, headers, body, sender.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::Stream;
+use shoal_shared::digest::ImageSha256;
+use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::prediction::MAX_TOP_K;
+use warp::Filter;
+use warp::http::{HeaderMap, header};
+
+use super::upload::{Announced, Bounds, Upload, receive};
+use super::{Query, caching};
+use crate::admission::{Refusal, Tenant};
+use crate::config::GatewayConfig;
+use crate::http::server::Peer;
+use crate::predict::{Ask, Predictor};
+
+/// The head of a request.
+pub(super) struct Head {
+    pub(super) query: Query,
+    pub(super) headers: HeaderMap,
+    peer: Option<Peer>,
+}
+
+/// Extracts a request's head; never rejects.
+pub(super) fn head() -> impl Filter<Extract = (Head,), Error = warp::Rejection> + Clone {
+    warp::query::<Query>()
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::optional::<Peer>())
+        .map(|query, headers, peer| Head { query, headers, peer })
+}
+
+/// What the query string asks for.
+pub(super) struct Options {
+    pub(super) model: Option<ModelName>,
+    pub(super) top_k: Option<usize>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) lane: Option<Lane>,
+}
+
+impl Options {
+    pub(super) fn read(query: &Query) -> Result<Self, Failure> {
+        let bad = |message: String| Failure::new(FailureCode::BadRequest, message);
+        let model = query.get("model").map(|name| name.parse()).transpose();
+        let lane = query.get("lane").map(|name| name.parse()).transpose();
+        Ok(Self {
+            model: model.map_err(|error| bad(format!("`model`: {error}")))?,
+            top_k: number(query, "top_k", MAX_TOP_K as u64)?.map(|value| value as usize),
+            timeout: number(query, "timeout_ms", 600_000)?.map(Duration::from_millis),
+            lane: lane.map_err(|error| bad(format!("`lane`: {error}")))?,
+        })
+    }
+}
+
+/// A number from 1 to `most` in the query string.
+pub(super) fn number(query: &Query, name: &str, most: u64) -> Result<Option<u64>, Failure> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    match text.parse::<u64>() {
+        Ok(value) if (1..=most).contains(&value) => Ok(Some(value)),
+        _ => {
+            let message = format!("`{name}` is {text:?}: it must be a number from 1 to {most}");
+            Err(Failure::new(FailureCode::BadRequest, message))
+        }
+    }
+}
+
+/// A request read whole.
+pub(super) struct Asked {
+    pub(super) ask: Ask,
+    pub(super) top_k: Option<usize>,
+    pub(super) receive: Duration,
+}
+
+impl Head {
+    fn text(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Reads the body, bounded in bytes and time. `lane` is taken when the query names none.
+    pub(super) async fn ask<S, B>(&self, body: S, lane: Lane, predictor: &Predictor) -> Result<Asked, Refusal>
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
+        B: Buf,
+    {
+        let options = Options::read(&self.query)?;
+        let announced = Announced {
+            content_type: self.text(header::CONTENT_TYPE),
+            length: self.text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
+            waits_for_consent: self.headers.contains_key(header::EXPECT),
+        };
+        let config = predictor.config();
+        let bounds = Bounds {
+            max_bytes: config.limits.max_bytes,
+            timeout: config.receive_timeout,
+            digest: predictor.digest_kind(),
+        };
+        let upload = receive(announced, body, bounds, predictor.admission().charge()).await?;
+        predictor.metrics().stage("receive", upload.receive);
+        let Upload { image, digest, receive, charge } = upload;
+        let ask = Ask {
+            model: options.model,
+            image,
+            digest,
+            lane: options.lane.unwrap_or(lane),
+            timeout: options.timeout,
+            caching: caching::wishes(&self.headers),
+            traceparent: self.text("traceparent").map(str::to_owned),
+            tenant: self.tenant(config),
+            charge: Arc::new(charge),
+        };
+        Ok(Asked { ask, top_k: options.top_k, receive })
+    }
+
+    /// Who asks: the owner of the key sent, or an address.
+    fn tenant(&self, config: &GatewayConfig) -> Tenant {
+        let bearer = || self.text(header::AUTHORIZATION)?.strip_prefix("Bearer ");
+        let key = if config.tenants.is_empty() { None } else { self.text("x-api-key").or_else(bearer) };
+        let owner = key.and_then(|key| {
+            let sent = ImageSha256::of(key.as_bytes());
+            let of_key = |tenant: &str| ImageSha256::parse(tenant) == Some(sent);
+            config.tenants.iter().find(|(_, tenant)| of_key(&tenant.key_sha256))
+        });
+        match (owner, &self.peer) {
+            (Some((name, _)), _) => Tenant::named(name),
+            (None, Some(Peer(address))) => Tenant::at(*address),
+            (None, None) => Tenant::named("unknown"),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! More than the workers can do: an honest refusal at once, and a time to come back that is true.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::http::{self, Client, Response};
+use shoal_testkit::process::binary;
+use shoal_testkit::{eventually, images};
+
+/// A fleet with one worker that takes several milliseconds an image.
+fn slow_fleet(plan: FleetPlan) -> (Fleet, tempfile::TempDir) {
+    let models = tempfile::tempdir().unwrap();
+    let synth = std::process::Command::new(binary("shoal"))
+        .args(["models", "synth", "resnet50", "--models-dir"])
+        .arg(models.path())
+        .output()
+        .unwrap();
+    assert!(synth.status.success());
+    let model = "resnet50-synth".to_owned();
+    (Fleet::start(FleetPlan { model, models_dir: Some(models.path().into()), ..plan }), models)
+}
+
+fn retry_after(answer: &Response) -> Duration {
+    let seconds = answer.header("retry-after").unwrap_or_else(|| panic!("no Retry-After: {answer:?}"));
+    Duration::from_secs(seconds.parse().unwrap())
+}
+
+/// Asks with `clients` images at once; each client that is told to come back does so once.
+fn ask_obediently(
+    fleet: &Fleet,
+    path: &str,
+    clients: u32,
+    headers: &[(&str, &str)],
+) -> Vec<(Response, Option<Response>)> {
+    let url = fleet.url(path);
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..clients)
+            .map(|number| {
+                let url = &url;
+                scope.spawn(move || {
+                    let image = images::digit_variant(4, number);
+                    let first = http::post(url, headers, &image);
+                    let again = (first.status == 429).then(|| {
+                        std::thread::sleep(retry_after(&first));
+                        http::post(url, headers, &image)
+                    });
+                    (first, again)
+                })
+            })
+            .collect();
+        asking.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+fn statuses<'a>(answers: impl Iterator<Item = &'a Response>) -> BTreeMap<u16, usize> {
+    answers.fold(BTreeMap::new(), |mut counts, answer| {
+        *counts.entry(answer.status).or_default() += 1;
+        counts
+    })
+}
+
+#[test]
+fn what_cannot_be_done_in_time_is_refused_and_whoever_obeys_gets_in() {
+    let (fleet, _models) = slow_fleet(FleetPlan::default());
+    // About 30 a second: two seconds hold 60 of these.
+    let answers = ask_obediently(&fleet, "/predict?timeout_ms=2000", 200, &[]);
+    let first = statuses(answers.iter().map(|(first, _)| first));
+    let again = statuses(answers.iter().filter_map(|(_, again)| again.as_ref()));
+    println!("at first {first:?}, of those refused {again:?}");
+    assert!(first[&200] > 10 && first[&429] > 100, "{first:?}");
+    let refused = first[&429];
+    let kept = again.get(&200).copied().unwrap_or_default();
+    // A noisy machine may be slower for a moment than it was measured to be; never refused again.
+    assert_eq!(again.get(&429), None, "{again:?}");
+    assert!(kept * 10 >= refused * 9, "of {refused} only {kept} got in: {again:?}");
+    for (first, _) in &answers {
+        assert!([200, 429, 504].contains(&first.status), "{first:?}");
+    }
+}
+
+#[test]
+fn one_tenant_cannot_starve_another() {
+    let key = "flood";
+    let digest = shoal_shared::digest::ImageSha256::of(key.as_bytes());
+    let config = format!("[gateway.tenants.flood]\nkey_sha256 = \"{digest}\"\nweight = 1.0\n");
+    let (fleet, _models) = slow_fleet(FleetPlan { config, ..FleetPlan::default() });
+    let url = fleet.url("/predict?timeout_ms=2000");
+    let flooding = Flood::start(&url, key, 100);
+    eventually("the flood is refused", || {
+        let page = String::from_utf8(http::get(&fleet.url("/metrics")).body).unwrap();
+        page.lines().any(|line| line.starts_with("shoal_gateway_refused_total") && !line.ends_with(" 0"))
+    });
+    // Somebody else, one request at a time: let in after at most a few refusals.
+    let client = Client::new();
+    let mut answered = 0;
+    for number in 0..20 {
+        let image = images::digit_variant(6, number);
+        for _ in 0..20 {
+            let answer = client.try_post(&url, &[("Cache-Control", "no-store")], &image).unwrap();
+            if answer.status == 200 {
+                answered += 1;
+                break;
+            }
+            assert!([429, 504].contains(&answer.status), "{answer:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    drop(flooding);
+    assert_eq!(answered, 20);
+}
+
+/// Clients that ask again and again, whatever the answer, until dropped.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Flood {
+    fn start(url: &str, key: &'static str, clients: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flood = |number: u32| {
+            let (stop, url) = (Arc::clone(&stop), url.to_owned());
+            std::thread::spawn(move || {
+                let client = Client::new();
+                for round in (0..300).cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let image = images::digit_variant(5, number * 300 + round);
+                    let headers = [("X-API-Key", key), ("Cache-Control", "no-store")];
+                    if client.try_post(&url, &headers, &image).is_ok_and(|answer| answer.status == 429) {
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                }
+            })
+        };
+        let clients = (0..clients).map(flood).collect();
+        Self { stop, clients }
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.drain(..).for_each(|client| drop(client.join()));
+    }
+}
+
+#[test]
+fn a_full_queue_is_a_refusal_with_a_time() {
+    let config = "[nats.topology]\nmax_jobs_per_lane = 5\n".to_owned();
+    let mut fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    fleet.workers[0].kill();
+    let accepted: Vec<Response> =
+        (0..8).map(|n| http::post(&fleet.url("/jobs"), &[], &images::digit_variant(1, n))).collect();
+    assert_eq!(statuses(accepted.iter()), BTreeMap::from([(202, 5), (429, 3)]));
+    assert!(retry_after(&accepted[7]) >= Duration::from_secs(1));
+    eventually("the gateway notices that no worker is left", || {
+        http::get(&fleet.url("/readyz")).json()["workers"] == 0
+    });
+    let refused = http::post(&fleet.url("/predict"), &[], &images::digit(1));
+    assert_eq!(refused.status, 503);
+    assert!(retry_after(&refused) >= Duration::from_secs(1));
+}
