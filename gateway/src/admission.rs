@@ -3,13 +3,17 @@
 //! | module | bounds |
 //! | --- | --- |
 //! | `bytes` | memory held by uploads, from their first byte on |
-//! | `tenants` | predictions in flight, divided between those who ask |
+//! | `queue` | one model's door, made of the following three |
 //! | `forecast` | the wait: a request that cannot meet its deadline is not queued |
+//! | `tenants` | predictions in flight, divided between those who ask |
+//! | `promises` | places kept for those who were told to come back |
 //! | `poll` | what the forecast is made of, read from the broker while there is traffic |
 
 mod bytes;
 mod forecast;
 mod poll;
+mod promises;
+mod queue;
 mod tenants;
 
 use std::collections::HashMap;
@@ -18,19 +22,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use shoal_shared::digest::CacheKey;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::ModelName;
 
 pub use bytes::{Charge, Held};
 pub use forecast::Observation;
+pub(crate) use poll::first_guess;
 pub use poll::run as poll;
+pub use queue::Knock;
 pub use tenants::Tenant;
 
 use crate::config::GatewayConfig;
 use crate::metrics::GatewayMetrics;
-use forecast::Forecast;
-use tenants::Tenants;
+use queue::{ModelQueue, Reason};
 
 /// A failure, and when to try again where that helps.
 #[derive(Debug, Clone)]
@@ -56,37 +60,30 @@ impl From<Failure> for Refusal {
     }
 }
 
-impl Refusal {
-    fn overloaded(message: String, retry_after: Duration) -> Self {
-        Self { failure: Failure::new(FailureCode::Overloaded, message), retry_after: Some(retry_after) }
-    }
-}
-
-/// A request for a place.
-pub struct Knock<'a> {
-    /// On whose behalf.
-    pub tenant: &'a Tenant,
-    /// The model asked.
-    pub model: &'a ModelName,
-    /// What is asked: a promise to come back is kept for the same question.
-    pub key: &'a CacheKey,
-    /// Time left until the deadline.
-    pub remaining: Duration,
-}
-
 /// The door. Cheap to clone.
 #[derive(Clone)]
 pub struct Admission(Arc<State>);
+
+/// Who is inside, by model.
+#[derive(Default)]
+struct Doors {
+    queues: HashMap<ModelName, ModelQueue>,
+    in_flight: usize,
+}
+
+impl Doors {
+    fn of(&mut self, model: &ModelName, weights: &HashMap<Tenant, f64>) -> &mut ModelQueue {
+        self.queues.entry(model.clone()).or_insert_with(|| ModelQueue::new(weights.clone()))
+    }
+}
 
 struct State {
     started: Instant,
     max_jobs: usize,
     max_bytes: usize,
-    /// The deadline that most requests have; with the rate it gives the room.
-    timeout: Duration,
+    weights: HashMap<Tenant, f64>,
     bytes: Held,
-    tenants: Mutex<Tenants>,
-    forecasts: Mutex<HashMap<ModelName, Forecast>>,
+    doors: Mutex<Doors>,
     last_knock: AtomicU64,
     metrics: Arc<GatewayMetrics>,
 }
@@ -94,6 +91,7 @@ struct State {
 /// A place inside; given back when dropped.
 pub struct Place {
     admission: Admission,
+    model: ModelName,
     tenant: Tenant,
 }
 
@@ -105,10 +103,9 @@ impl Admission {
             started: Instant::now(),
             max_jobs: config.max_in_flight,
             max_bytes: config.max_in_flight_bytes,
-            timeout: config.timeout,
+            weights,
             bytes: Held::default(),
-            tenants: Mutex::new(Tenants::new(weights)),
-            forecasts: Mutex::default(),
+            doors: Mutex::default(),
             last_knock: AtomicU64::new(0),
             metrics,
         }))
@@ -120,54 +117,50 @@ impl Admission {
     }
 
     /// Lets a prediction in, or says why not and when.
-    pub fn admit(&self, knock: &Knock<'_>) -> Result<Place, Refusal> {
+    pub fn admit(&self, model: &ModelName, knock: &Knock<'_>) -> Result<Place, Refusal> {
         let (state, now) = (&self.0, Instant::now());
         state.last_knock.store(now.duration_since(state.started).as_millis() as u64, Ordering::Relaxed);
-        let mut forecasts = state.forecasts.lock();
-        let mut forecast = forecasts.get_mut(knock.model);
-        let mut tenants = state.tenants.lock();
-        let room = forecast.as_ref().and_then(|forecast| forecast.room(state.timeout));
-        let room = room.unwrap_or(state.max_jobs).clamp(1, state.max_jobs);
-
-        if tenants.total() >= state.max_jobs {
-            let pause = forecast.map_or(Duration::from_secs(1), |forecast| forecast.wait(now).unwrap_or_default());
+        let mut doors = state.doors.lock();
+        if doors.in_flight >= state.max_jobs {
+            let wait = doors.of(model, &state.weights).forecast.wait(now).unwrap_or_default();
             let message = format!("{} predictions are in flight, as many as this gateway holds", state.max_jobs);
-            return Err(self.refused("in_flight", Refusal::overloaded(message, pause)));
+            return Err(self.refused("in_flight", message, wait.max(Duration::from_secs(1))));
         }
-        if let Err(excess) = tenants.may_enter(knock.tenant, room, now) {
-            let rate = forecast.as_ref().and_then(|forecast| forecast.rate()).unwrap_or(room as f64);
-            let message = format!(
-                "{} predictions of yours are in flight: your share while others ask too is {}",
-                excess.held, excess.share
-            );
-            return Err(self.refused("share", Refusal::overloaded(message, excess.until_back_in_share(rate, room))));
-        }
-        if let Some(forecast) = forecast.as_mut()
-            && let Err(full) = forecast.enter(knock.key, knock.remaining, now)
-        {
-            let (wait, remaining) = (full.wait.as_secs_f64(), knock.remaining.as_secs_f64());
-            let message = format!("the queue is {wait:.1} s long, the deadline is in {remaining:.1} s");
-            return Err(self.refused("wait", Refusal::overloaded(message, full.retry_after)));
-        }
-        tenants.enter(knock.tenant, now);
-        state.metrics.in_flight.set(tenants.total() as i64);
-        Ok(Place { admission: self.clone(), tenant: knock.tenant.clone() })
+        doors.of(model, &state.weights).enter(knock, now).map_err(|full| match full.reason {
+            Reason::Share { held, share } => {
+                let message =
+                    format!("{held} predictions of yours are in flight; your share while others ask too is {share}");
+                self.refused("share", message, full.retry_after)
+            }
+            Reason::Wait(wait) => {
+                let (wait, remaining) = (wait.as_secs_f64(), knock.remaining.as_secs_f64());
+                let message = format!("the queue is {wait:.1} s long, the deadline is in {remaining:.1} s");
+                self.refused("wait", message, full.retry_after)
+            }
+        })?;
+        doors.in_flight += 1;
+        state.metrics.in_flight.set(doors.in_flight as i64);
+        Ok(Place { admission: self.clone(), model: model.clone(), tenant: knock.tenant.clone() })
     }
 
-    fn refused(&self, bound: &str, refusal: Refusal) -> Refusal {
+    fn refused(&self, bound: &str, message: String, retry_after: Duration) -> Refusal {
         self.0.metrics.refused.with_label_values(&[bound]).inc();
-        refusal
+        Refusal { failure: Failure::new(FailureCode::Overloaded, message), retry_after: Some(retry_after) }
     }
 
     /// Takes in what the broker and the workers say about a model.
     pub fn observe(&self, model: &ModelName, observation: Observation) {
-        let mut forecasts = self.0.forecasts.lock();
-        forecasts.entry(model.clone()).or_default().observe(observation);
+        self.0.doors.lock().of(model, &self.0.weights).forecast.observe(observation);
+    }
+
+    /// Whether anything was ever observed about a model.
+    pub fn knows(&self, model: &ModelName) -> bool {
+        self.0.doors.lock().queues.get(model).is_some_and(|queue| queue.forecast.is_known())
     }
 
     /// How long a new job of a model would wait now; `None` while nothing is known.
     pub fn wait(&self, model: &ModelName) -> Option<Duration> {
-        self.0.forecasts.lock().get(model)?.wait(Instant::now())
+        self.0.doors.lock().queues.get(model)?.forecast.wait(Instant::now())
     }
 
     /// Whether somebody knocked within `period`.
@@ -180,8 +173,9 @@ impl Admission {
 impl Drop for Place {
     fn drop(&mut self) {
         let state = &self.admission.0;
-        let mut tenants = state.tenants.lock();
-        tenants.leave(&self.tenant, Instant::now());
-        state.metrics.in_flight.set(tenants.total() as i64);
+        let mut doors = state.doors.lock();
+        doors.of(&self.model, &state.weights).leave(&self.tenant, Instant::now());
+        doors.in_flight -= 1;
+        state.metrics.in_flight.set(doors.in_flight as i64);
     }
 }

@@ -2,13 +2,9 @@
 //! time comes from outside.
 //!
 //! The rate is measured while jobs wait (then the workers work as fast as they can) and taken from
-//! the workers' own measurement before that. Whoever is refused gets a time to come back at which a
-//! place is kept for the same question: a `Retry-After` that is obeyed is not refused again.
+//! the workers' own measurement before that.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
-
-use shoal_shared::digest::CacheKey;
 
 /// What is older than this says nothing about now.
 const STALE: Duration = Duration::from_secs(5);
@@ -18,13 +14,6 @@ const SMOOTHING: f64 = 0.3;
 const PRUDENCE: f64 = 0.7;
 /// Part of the rate that is left for interactive jobs while bulk jobs wait: four turns of five.
 const BESIDE_BULK: f64 = 0.8;
-/// A kept place is free again this long after its time.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Places kept at most.
-const MOST_KEPT: usize = 10_000;
-/// Nobody is told to come back later than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-
 /// The state of a model's queue at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Observation {
@@ -52,16 +41,6 @@ pub(super) struct Forecast {
     measured: Option<(f64, usize)>,
     /// Let in since the last observation.
     entered: u64,
-    kept: HashMap<CacheKey, Instant>,
-    /// Time of the next place that can be promised.
-    next_place: Option<Instant>,
-}
-
-/// A request that could not meet its deadline.
-#[derive(Debug, PartialEq)]
-pub(super) struct TooLong {
-    pub(super) wait: Duration,
-    pub(super) retry_after: Duration,
 }
 
 impl Forecast {
@@ -91,11 +70,6 @@ impl Forecast {
         (rate > 0.0).then_some(rate * share)
     }
 
-    /// Jobs that can be in flight and still meet a deadline of `timeout`.
-    pub(super) fn room(&self, timeout: Duration) -> Option<usize> {
-        Some((self.rate()? * timeout.as_secs_f64()) as usize)
-    }
-
     /// How long a job that comes in now would wait; `None` while nothing is known.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let last = self.last.filter(|last| now.saturating_duration_since(last.at) < STALE)?;
@@ -105,79 +79,25 @@ impl Forecast {
         Some(Duration::from_secs_f64(ahead / rate))
     }
 
-    /// Lets a job in that will meet its deadline, or that was told to come back now.
-    pub(super) fn enter(&mut self, key: &CacheKey, remaining: Duration, now: Instant) -> Result<(), TooLong> {
-        let was_promised = self.kept.get(key).is_some_and(|&due| due <= now + Duration::from_secs(1));
-        if was_promised {
-            self.kept.remove(key);
-            self.entered += 1;
-            return Ok(());
-        }
-        let (Some(wait), Some(rate)) = (self.wait(now), self.rate()) else {
-            self.entered += 1;
-            return Ok(());
-        };
-        // Places kept for others are taken already.
-        self.kept.retain(|_, due| now < *due + PATIENCE);
-        let wait = wait + Duration::from_secs_f64(self.kept.len() as f64 / rate);
-        if wait <= remaining {
-            self.entered += 1;
-            return Ok(());
-        }
-        let retry_after = self.keep(key, wait.saturating_sub(remaining), rate, now);
-        Err(TooLong { wait, retry_after })
+    /// Whether anything was ever observed.
+    pub(super) fn is_known(&self) -> bool {
+        self.last.is_some()
     }
 
-    /// Keeps a place for whoever asks the same at its time.
-    fn keep(&mut self, key: &CacheKey, after: Duration, rate: f64, now: Instant) -> Duration {
-        let earliest = now + after;
-        let due = match self.kept.get(key) {
-            Some(&due) => due,
-            None => self.next_place.map_or(earliest, |next| next.max(earliest)),
-        };
-        self.next_place = Some(due + Duration::from_secs_f64(1.0 / rate));
-        let pause = due.saturating_duration_since(now).min(LONGEST_PAUSE);
-        if self.kept.len() < MOST_KEPT {
-            self.kept.insert(key.clone(), due);
-        }
-        pause
+    /// One more job comes in.
+    pub(super) fn enter(&mut self) {
+        self.entered += 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use shoal_shared::digest::{DigestKind, ImageKey, ModelDigest};
-
     use super::*;
-
-    fn digest() -> ModelDigest {
-        serde_json::from_str("\"00112233445566778899aabbccddeeff\"").unwrap()
-    }
-
-    fn key(number: u32) -> CacheKey {
-        CacheKey { model: digest(), image: ImageKey::of(DigestKind::Sha256, &number.to_le_bytes()) }
-    }
-
-    fn idle(at: Instant) -> Observation {
-        Observation { at, ahead: 0, waiting: 0, bulk_waits: false, settled: 0, speed: 100.0, workers: 1 }
-    }
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn without_news_everybody_is_let_in() {
-        let mut forecast = Forecast::default();
-        (0..100_000).for_each(|n| forecast.enter(&key(n), Duration::ZERO, Instant::now()).unwrap());
-    }
-
-    #[test]
-    fn a_burst_is_let_in_as_far_as_the_deadline_reaches() {
-        let now = Instant::now();
-        let mut forecast = Forecast::default();
-        forecast.observe(idle(now));
-        // 70 jobs a second and one second: seventy, and the one that starts at once.
-        let entered = (0..200).filter(|&n| forecast.enter(&key(n), SECOND, now).is_ok()).count();
-        assert_eq!(entered, 71);
+    fn idle(at: Instant) -> Observation {
+        Observation { at, ahead: 0, waiting: 0, bulk_waits: false, settled: 0, speed: 100.0, workers: 1 }
     }
 
     #[test]
@@ -201,21 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_obeys_is_let_in_and_no_place_is_promised_twice() {
+    fn those_who_came_since_the_last_look_count() {
         let now = Instant::now();
         let mut forecast = Forecast::default();
-        forecast.observe(Observation { ahead: 700, ..idle(now) });
-        let promises: Vec<Duration> =
-            (0..50).map(|n| forecast.enter(&key(n), SECOND, now).unwrap_err().retry_after).collect();
-        assert!(promises.windows(2).all(|pair| pair[0] < pair[1]), "{promises:?}");
-        // The wait is 10 s, a second of it is within the deadline: the first place is free in 9.
-        assert!(promises[0] >= SECOND * 9 && promises[49] < SECOND * 11, "{promises:?}");
-        for (n, promise) in (0..).zip(promises) {
-            let then = now + promise;
-            forecast.observe(Observation { ahead: 70, ..idle(then) });
-            assert!(forecast.enter(&key(1000 + n), SECOND, then).is_err(), "a newcomer took the place");
-            forecast.enter(&key(n), SECOND, then).unwrap();
-        }
+        forecast.observe(idle(now));
+        (0..70).for_each(|_| forecast.enter());
+        assert_eq!(forecast.wait(now), Some(SECOND));
     }
 
     #[test]
@@ -223,8 +134,7 @@ mod tests {
         let now = Instant::now();
         let mut forecast = Forecast::default();
         forecast.observe(Observation { ahead: 1_000_000, ..idle(now) });
-        assert!(forecast.enter(&key(0), SECOND, now).is_err());
+        assert!(forecast.wait(now).is_some());
         assert_eq!(forecast.wait(now + STALE), None);
-        forecast.enter(&key(1), SECOND, now + STALE).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use shoal_nats::backlog::Backlog;
+use shoal_nats::presence::Fleet;
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::process::shutdown::Shutdown;
 
@@ -38,18 +39,31 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
     }
 }
 
+/// A worker was just heard of, and the broker was not asked yet: nothing waits, as far as one knows.
+pub(crate) fn first_guess(fleet: &Fleet, model: &ModelName) -> Observation {
+    let (speed, workers) = strength(fleet, model);
+    Observation { at: Instant::now(), ahead: 0, waiting: 0, bulk_waits: false, settled: 0, speed, workers }
+}
+
+/// Images a second that the workers reach by their own measurement, and their number.
+fn strength(fleet: &Fleet, model: &ModelName) -> (f64, usize) {
+    let workers = fleet.workers_of(model);
+    let speed = workers.iter().map(|worker| 1e3 / f64::from(worker.model.image_ms.max(1e-3))).sum();
+    (speed, workers.len())
+}
+
 async fn observe(predictor: &Predictor, model: &ModelName) -> Option<Observation> {
     let (bus, fleet) = (predictor.bus(), predictor.models().fleet());
     let both = tokio::try_join!(bus.backlog(model, Lane::Interactive), bus.backlog(model, Lane::Bulk));
     let (interactive, bulk): (Backlog, Backlog) = both.ok()?;
-    let workers = fleet.workers_of(model);
+    let (speed, workers) = strength(fleet, model);
     Some(Observation {
         at: Instant::now(),
         ahead: interactive.pending + interactive.in_flight,
         waiting: interactive.pending + bulk.pending,
         bulk_waits: bulk.pending > 0,
         settled: interactive.settled() + bulk.settled(),
-        speed: workers.iter().map(|worker| 1e3 / f64::from(worker.model.image_ms.max(1e-3))).sum(),
-        workers: workers.len(),
+        speed,
+        workers,
     })
 }

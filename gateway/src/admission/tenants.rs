@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// A tenant counts as asking for this long after it was last seen.
 const ACTIVE: Duration = Duration::from_secs(5);
+/// A deadline tighter than this does not make the room smaller for others.
+const TIGHTEST: Duration = Duration::from_secs(1);
 
 /// On whose behalf a request comes: the name of a key, or an address. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,29 +42,31 @@ impl fmt::Display for Tenant {
 struct Presence {
     held: usize,
     seen: Instant,
+    /// The deadline of its latest request.
+    remaining: Duration,
 }
 
-/// Who holds how many places.
+/// Who holds how many places of one model.
 pub(super) struct Tenants {
     weights: HashMap<Tenant, f64>,
     present: HashMap<Tenant, Presence>,
     total: usize,
 }
 
-/// A tenant is over its share.
+/// A tenant's part of the whole.
+#[derive(Debug, PartialEq)]
+pub(super) struct Portion {
+    /// Jobs a second that are its own while all who are present ask.
+    pub(super) rate: f64,
+    /// Set when it holds all that it may.
+    pub(super) excess: Option<Excess>,
+}
+
+/// A tenant at its share.
 #[derive(Debug, PartialEq)]
 pub(super) struct Excess {
     pub(super) held: usize,
     pub(super) share: usize,
-}
-
-impl Excess {
-    /// How long the share takes to have a free place, when the whole room is worked off at `rate`.
-    pub(super) fn until_back_in_share(&self, rate: f64, room: usize) -> Duration {
-        let excess = (self.held + 1).saturating_sub(self.share) as f64;
-        let part = self.share as f64 / room.max(1) as f64;
-        Duration::from_secs_f64((excess / (rate * part).max(1e-3)).min(600.0))
-    }
 }
 
 impl Tenants {
@@ -70,48 +74,51 @@ impl Tenants {
         Self { weights, present: HashMap::new(), total: 0 }
     }
 
-    /// Places held by all.
-    pub(super) fn total(&self) -> usize {
-        self.total
+    /// A tenant asks.
+    pub(super) fn see(&mut self, tenant: &Tenant, remaining: Duration, now: Instant) {
+        let presence = self.present.entry(tenant.clone()).or_insert(Presence { held: 0, seen: now, remaining });
+        (presence.seen, presence.remaining) = (now, remaining);
     }
 
-    /// Whether `tenant` may have one more of `room` places.
-    pub(super) fn may_enter(&mut self, tenant: &Tenant, room: usize, now: Instant) -> Result<(), Excess> {
-        let held = self.see(tenant, now).held;
-        if self.total * 2 < room || self.present.len() == 1 {
-            return Ok(());
-        }
-        self.present.retain(|_, presence| presence.held > 0 || now.duration_since(presence.seen) < ACTIVE);
-        if self.present.len() == 1 {
-            return Ok(());
-        }
+    /// What belongs to a tenant of a queue that is worked off at `rate`. The room that is divided is
+    /// what the tightest deadline of those present allows: with a longer queue, whoever has it would
+    /// be starved by the patient ones.
+    pub(super) fn portion(&mut self, tenant: &Tenant, rate: f64, now: Instant) -> Portion {
+        self.forget_absent(now);
         let weight = |tenant: &Tenant| self.weights.get(tenant).copied().unwrap_or(1.0);
-        let all: f64 = self.present.keys().map(weight).sum();
-        let share = ((room as f64 * weight(tenant) / all) as usize).max(1);
-        if held < share { Ok(()) } else { Err(Excess { held, share }) }
+        let part = weight(tenant) / self.present.keys().map(weight).sum::<f64>();
+        let tightest = self.present.values().map(|presence| presence.remaining).min().unwrap_or_default();
+        let room = rate * tightest.max(TIGHTEST).as_secs_f64();
+        let held = self.present.get(tenant).map_or(0, |presence| presence.held);
+        let share = ((room * part) as usize).max(1);
+        let is_tight = self.present.len() > 1 && self.total as f64 * 2.0 >= room;
+        let excess = (is_tight && held >= share).then_some(Excess { held, share });
+        Portion { rate: rate * part, excess }
+    }
+
+    fn forget_absent(&mut self, now: Instant) {
+        self.present.retain(|_, presence| presence.held > 0 || now.duration_since(presence.seen) < ACTIVE);
     }
 
     /// Takes a place.
     pub(super) fn enter(&mut self, tenant: &Tenant, now: Instant) {
-        self.see(tenant, now).held += 1;
-        self.total += 1;
+        if let Some(presence) = self.present.get_mut(tenant) {
+            presence.held += 1;
+            self.total += 1;
+        }
+        // Many passers-by, few regulars: the map is swept when it grows.
+        if self.present.len() > 1024 {
+            self.forget_absent(now);
+        }
     }
 
     /// Gives a place back.
     pub(super) fn leave(&mut self, tenant: &Tenant, now: Instant) {
-        let presence = self.see(tenant, now);
-        presence.held = presence.held.saturating_sub(1);
-        self.total = self.total.saturating_sub(1);
-        // Many passers-by, few regulars: the map is swept when it grows.
-        if self.present.len() > 1024 {
-            self.present.retain(|_, presence| presence.held > 0 || now.duration_since(presence.seen) < ACTIVE);
+        if let Some(presence) = self.present.get_mut(tenant) {
+            presence.held = presence.held.saturating_sub(1);
+            presence.seen = now;
+            self.total = self.total.saturating_sub(1);
         }
-    }
-
-    fn see(&mut self, tenant: &Tenant, now: Instant) -> &mut Presence {
-        let presence = self.present.entry(tenant.clone()).or_insert(Presence { held: 0, seen: now });
-        presence.seen = now;
-        presence
     }
 }
 
@@ -119,9 +126,16 @@ impl Tenants {
 mod tests {
     use super::*;
 
-    fn enter_as_many_as_allowed(tenants: &mut Tenants, tenant: &Tenant, room: usize, now: Instant) -> usize {
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Enters while it may, at a hundred jobs a second.
+    fn fill(tenants: &mut Tenants, tenant: &Tenant, now: Instant) -> usize {
         let mut entered = 0;
-        while tenants.total() < room && tenants.may_enter(tenant, room, now).is_ok() {
+        while tenants.total < 100 {
+            tenants.see(tenant, SECOND, now);
+            if tenants.portion(tenant, 100.0, now).excess.is_some() {
+                break;
+            }
             tenants.enter(tenant, now);
             entered += 1;
         }
@@ -131,23 +145,22 @@ mod tests {
     #[test]
     fn alone_a_tenant_may_fill_the_room() {
         let (mut tenants, now) = (Tenants::new(HashMap::new()), Instant::now());
-        assert_eq!(enter_as_many_as_allowed(&mut tenants, &Tenant::named("a"), 100, now), 100);
+        assert_eq!(fill(&mut tenants, &Tenant::named("a"), now), 100);
     }
 
     #[test]
     fn what_the_first_gives_back_goes_to_the_second_until_the_shares_are_even() {
         let (mut tenants, now) = (Tenants::new(HashMap::new()), Instant::now());
         let (greedy, late) = (Tenant::named("greedy"), Tenant::named("late"));
-        enter_as_many_as_allowed(&mut tenants, &greedy, 100, now);
-        // The room is full: the late one is refused for want of room, and seen.
-        let _ = tenants.may_enter(&late, 100, now);
+        fill(&mut tenants, &greedy, now);
+        tenants.see(&late, SECOND, now);
         for _ in 0..50 {
             tenants.leave(&greedy, now);
-            assert!(tenants.may_enter(&greedy, 100, now).is_err());
-            tenants.may_enter(&late, 100, now).unwrap();
+            assert!(tenants.portion(&greedy, 100.0, now).excess.is_some());
+            assert_eq!(tenants.portion(&late, 100.0, now).excess, None);
             tenants.enter(&late, now);
         }
-        assert_eq!(tenants.may_enter(&late, 100, now), Err(Excess { held: 50, share: 50 }));
+        assert_eq!(tenants.portion(&late, 100.0, now).excess, Some(Excess { held: 50, share: 50 }));
     }
 
     #[test]
@@ -155,17 +168,21 @@ mod tests {
         let (heavy, light) = (Tenant::named("heavy"), Tenant::named("light"));
         let mut tenants = Tenants::new(HashMap::from([(heavy.clone(), 3.0)]));
         let now = Instant::now();
-        let _ = tenants.may_enter(&light, 80, now);
-        assert_eq!(enter_as_many_as_allowed(&mut tenants, &heavy, 80, now), 60);
-        assert_eq!(enter_as_many_as_allowed(&mut tenants, &light, 80, now), 20);
-        (0..20).for_each(|_| tenants.leave(&light, now));
-        let later = now + ACTIVE + Duration::from_secs(1);
-        assert_eq!(enter_as_many_as_allowed(&mut tenants, &heavy, 80, later), 20);
+        tenants.see(&light, SECOND, now);
+        assert_eq!(fill(&mut tenants, &heavy, now), 75);
+        assert_eq!(fill(&mut tenants, &light, now), 25);
+        (0..25).for_each(|_| tenants.leave(&light, now));
+        assert_eq!(fill(&mut tenants, &heavy, now + ACTIVE), 25);
     }
 
     #[test]
-    fn the_pause_is_what_the_excess_takes_at_the_shares_rate() {
-        let excess = Excess { held: 59, share: 50 };
-        assert_eq!(excess.until_back_in_share(10.0, 100), Duration::from_secs(2));
+    fn the_patient_leave_room_for_those_in_a_hurry() {
+        let (mut tenants, now) = (Tenants::new(HashMap::new()), Instant::now());
+        let (patient, hurried) = (Tenant::named("patient"), Tenant::named("hurried"));
+        tenants.see(&patient, SECOND * 60, now);
+        (0..5000).for_each(|_| tenants.enter(&patient, now));
+        assert_eq!(tenants.portion(&patient, 100.0, now).excess, None);
+        tenants.see(&hurried, SECOND * 2, now);
+        assert_eq!(tenants.portion(&patient, 100.0, now).excess, Some(Excess { held: 5000, share: 100 }));
     }
 }

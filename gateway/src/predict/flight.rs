@@ -14,7 +14,7 @@ use shoal_shared::names::{JobId, ModelName};
 use shoal_shared::prediction::{Outcome, Prediction, Served};
 
 use super::{Ask, Inner, Source};
-use crate::admission::{Knock, Refusal};
+use crate::admission::{Knock, Refusal, first_guess};
 use crate::cache::Entry;
 
 /// How a flight ended.
@@ -123,12 +123,12 @@ impl Mission {
             let message = format!("no worker serves model `{}` at the moment", self.model);
             return Err(Failure::new(FailureCode::NoCapacity, message).into());
         }
-        let _place = inner.admission.admit(&Knock {
-            tenant: &self.ask.tenant,
-            model: &self.model,
-            key: &self.key,
-            remaining: self.deadline.saturating_duration_since(Instant::now()),
-        })?;
+        if !inner.admission.knows(&self.model) {
+            inner.admission.observe(&self.model, first_guess(inner.models.fleet(), &self.model));
+        }
+        let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let knock = Knock { tenant: &self.ask.tenant, key: &self.key, remaining };
+        let _place = inner.admission.admit(&self.model, &knock)?;
         let id = JobId::mint();
         let mut connections = inner.bus.connections();
         connections.mark_unchanged();
