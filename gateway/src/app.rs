@@ -58,7 +58,7 @@ impl Gateway {
             models,
             metrics,
             peers,
-            claims: Claims::open(&bus).await?,
+            claims: Claims::new(&bus),
             register: Register::open(&bus).await?,
         });
         let service = PredictService::start(&bus).await?;

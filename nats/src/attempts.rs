@@ -27,8 +27,7 @@ pub struct Attempts(Store);
 impl Attempts {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let opened = bus.js.get_key_value(ATTEMPTS).await;
-        opened.map(Self).map_err(|error| BusError::request(format!("opening bucket {ATTEMPTS}"), error))
+        bus.lookup(&format!("bucket {ATTEMPTS}"), || bus.js.get_key_value(ATTEMPTS)).await.map(Self)
     }
 
     /// The record of a job; an empty one when nothing was written.

@@ -22,8 +22,7 @@ pub struct SharedCache(Store);
 impl SharedCache {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let opened = bus.js.get_key_value(CACHE).await;
-        opened.map(Self).map_err(|error| BusError::request(format!("opening bucket {CACHE}"), error))
+        bus.lookup(&format!("bucket {CACHE}"), || bus.js.get_key_value(CACHE)).await.map(Self)
     }
 
     /// The prediction under `key`. What another release wrote counts as absent.

@@ -1,7 +1,8 @@
 //! The connection to NATS: reconnects for ever with backoff and tells who cares when it is up.
 
+use std::fmt::Display;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
@@ -95,6 +96,7 @@ pub struct Bus {
     pub(crate) topology: TopologyConfig,
     url: String,
     connections: watch::Receiver<Connections>,
+    patient_until: Instant,
 }
 
 /// State of the connection.
@@ -109,28 +111,56 @@ pub struct Connections {
 impl Bus {
     /// Connects, trying for `patience`; afterwards the connection re-establishes itself for ever.
     pub async fn connect(config: &BusConfig, name: &str, patience: Duration) -> Result<Self, BusError> {
-        let deadline = tokio::time::Instant::now() + patience;
+        let deadline = Instant::now() + patience;
         loop {
             let (sender, connections) = watch::channel(Connections::default());
             let options = options(config, name, sender)?;
             let error = match options.connect(config.url.split(',').map(str::trim).collect::<Vec<_>>()).await {
-                Ok(client) => return Ok(Self::over(client, config, connections)),
+                Ok(client) => return Ok(Self::over(client, config, connections, deadline)),
                 Err(error) => error,
             };
-            if tokio::time::Instant::now() >= deadline {
+            if Instant::now() >= deadline {
                 return Err(BusError::Unreachable { url: config.url.clone(), reason: error.to_string() });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    fn over(client: Client, config: &BusConfig, connections: watch::Receiver<Connections>) -> Self {
+    fn over(
+        client: Client,
+        config: &BusConfig,
+        connections: watch::Receiver<Connections>,
+        patient_until: Instant,
+    ) -> Self {
         let js = jetstream::ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .max_ack_inflight(MAX_PUBLISHES_IN_FLIGHT)
             .build(client.clone());
-        Self { client, js, topology: config.topology.clone(), url: config.url.clone(), connections }
+        Self { client, js, topology: config.topology.clone(), url: config.url.clone(), connections, patient_until }
+    }
+
+    /// Looks something up that `shoal provision` made. While the process starts, a broker that is
+    /// itself starting, or electing a leader, is given time.
+    pub(crate) async fn lookup<T, E, F>(&self, what: &str, ask: impl Fn() -> F) -> Result<T, BusError>
+    where
+        E: Display,
+        F: Future<Output = Result<T, E>>,
+    {
+        loop {
+            let error = match ask().await {
+                Ok(found) => return Ok(found),
+                Err(error) => error.to_string(),
+            };
+            if error.contains("not found") {
+                let what = format!("{what} (made by `shoal up` or `shoal provision`)");
+                return Err(BusError::request(what, error));
+            }
+            if Instant::now() >= self.patient_until {
+                return Err(BusError::request(what.to_owned(), error));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Whether the connection is up right now.

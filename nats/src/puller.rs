@@ -52,12 +52,8 @@ impl Puller {
         jobs: mpsc::Sender<Delivery>,
     ) -> Result<Self, BusError> {
         let name = subjects::consumer(model, lane);
-        let consumer = bus.js.get_consumer_from_stream(&name, JOBS).await.map_err(|error| {
-            BusError::request(
-                format!("consumer {name} on stream {JOBS} (provisioned with `shoal up` or `shoal provision`)"),
-                error,
-            )
-        })?;
+        let what = format!("consumer {name} on stream {JOBS}");
+        let consumer = bus.lookup(&what, || bus.js.get_consumer_from_stream(&name, JOBS)).await?;
         let capacity = capacity.max(1);
         Ok(Self { bus: bus.clone(), consumer, lane, slots: Arc::new(Semaphore::new(capacity)), capacity, jobs })
     }

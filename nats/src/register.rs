@@ -31,8 +31,7 @@ pub struct Register(Store);
 impl Register {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let opened = bus.js.get_key_value(REGISTER).await;
-        opened.map(Self).map_err(|error| BusError::request(format!("opening bucket {REGISTER}"), error))
+        bus.lookup(&format!("bucket {REGISTER}"), || bus.js.get_key_value(REGISTER)).await.map(Self)
     }
 
     /// Writes a job down. Accepted means: in the queue, and written down here.

@@ -179,7 +179,7 @@ impl TopologyConfig {
         }
     }
 
-    /// Claims are hints, worth nothing after a restart: kept in memory, on one server.
+    /// Claims are hints: kept on one server, and in a file because a stream in memory is gone with it.
     fn claims(&self) -> Config {
         Config {
             max_messages_per_subject: 1,
@@ -189,7 +189,6 @@ impl TopologyConfig {
             discard: DiscardPolicy::Old,
             allow_rollup: true,
             deny_delete: true,
-            storage: StorageType::Memory,
             num_replicas: 1,
             ..self.base(&format!("KV_{CLAIMS}"), "Images being computed, by gateway", vec![format!("$KV.{CLAIMS}.>")])
         }

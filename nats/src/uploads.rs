@@ -14,8 +14,7 @@ pub struct Uploads(ObjectStore);
 impl Uploads {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let opened = bus.js.get_object_store(UPLOADS).await;
-        opened.map(Self).map_err(|error| BusError::request(format!("opening object store {UPLOADS}"), error))
+        bus.lookup(&format!("object store {UPLOADS}"), || bus.js.get_object_store(UPLOADS)).await.map(Self)
     }
 
     /// Stores an image under a fresh name.

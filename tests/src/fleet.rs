@@ -17,6 +17,8 @@ pub struct FleetPlan {
     pub models_dir: Option<PathBuf>,
     /// Number of workers.
     pub workers: usize,
+    /// Whether NATS is a cluster of three.
+    pub cluster: bool,
     /// Configuration file that all share.
     pub config: String,
     /// Workers are children of a supervisor, which restarts them.
@@ -34,6 +36,7 @@ impl Default for FleetPlan {
             model: "digits".into(),
             models_dir: None,
             workers: 1,
+            cluster: false,
             config: String::new(),
             supervised: false,
             gateway_env,
@@ -57,7 +60,12 @@ pub struct Fleet {
 impl Fleet {
     /// Starts a fleet and waits until it is ready.
     pub fn start(plan: FleetPlan) -> Self {
-        let nats = NatsServer::start();
+        let nats = if plan.cluster { NatsServer::cluster() } else { NatsServer::start() };
+        Self::start_on(nats, plan)
+    }
+
+    /// Starts a fleet on servers that run already.
+    pub fn start_on(nats: NatsServer, plan: FleetPlan) -> Self {
         std::fs::write(nats.dir().join("shoal.toml"), &plan.config).unwrap();
         provision(&nats, &plan.model);
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan, started: 0 };
@@ -88,6 +96,12 @@ impl Fleet {
         self.launch_worker(command);
     }
 
+    /// Lets the stream take jobs of another model; workers that are added from now on serve it.
+    pub fn serve_also(&mut self, model: &str) {
+        provision(&self.nats, model);
+        self.plan.model = model.to_owned();
+    }
+
     fn add_supervisor(&mut self) {
         let mut command = Command::new(binary("shoal-worker"));
         command.args(["fleet", "--workers", &self.plan.workers.to_string(), "--model", &self.plan.model]);
@@ -107,10 +121,22 @@ impl Fleet {
 
     /// Starts one more gateway.
     pub fn add_gateway(&mut self) {
+        let gateway = self.launch_gateway("127.0.0.1:0");
+        self.gateways.push(gateway);
+    }
+
+    /// A gateway that was ended starts again at the same address.
+    pub fn restart_gateway(&mut self, index: usize) {
+        let address = self.gateways[index].1.trim_start_matches("http://").to_owned();
+        self.gateways[index].0.kill();
+        self.gateways[index] = self.launch_gateway(&address);
+    }
+
+    fn launch_gateway(&mut self, listen: &str) -> (Process, String) {
         self.started += 1;
         let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
         let mut command = Command::new(binary("shoal-gateway"));
-        command.args(["--listen", "127.0.0.1:0", "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
+        command.args(["--listen", listen, "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
         command.env("SHOAL_CONFIG", self.config());
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
         let process = Process::start(&mut command, &log);
@@ -119,7 +145,7 @@ impl Fleet {
             address = listening_address(&process.log());
             address.is_some()
         });
-        self.gateways.push((process, format!("http://{}", address.unwrap())));
+        (process, format!("http://{}", address.unwrap()))
     }
 
     fn config(&self) -> PathBuf {

@@ -31,23 +31,23 @@ fn agent() -> ureq::Agent {
     ureq::Agent::config_builder().http_status_as_error(false).build().into()
 }
 
-fn read(response: ureq::http::Response<ureq::Body>) -> Response {
+fn read(response: ureq::http::Response<ureq::Body>) -> Result<Response, String> {
     let status = response.status().as_u16();
     let headers =
         response.headers().iter().map(|(k, v)| (k.to_string(), v.to_str().unwrap_or_default().to_owned())).collect();
     let mut body = Vec::new();
-    response.into_body().into_reader().read_to_end(&mut body).unwrap();
-    Response { status, headers, body }
+    response.into_body().into_reader().read_to_end(&mut body).map_err(|error| error.to_string())?;
+    Ok(Response { status, headers, body })
 }
 
 /// GET.
 pub fn get(url: &str) -> Response {
-    read(agent().get(url).call().unwrap_or_else(|error| panic!("{url}: {error}")))
+    Client::new().try_get(url).unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 /// DELETE.
 pub fn delete(url: &str) -> Response {
-    read(agent().delete(url).call().unwrap_or_else(|error| panic!("{url}: {error}")))
+    Client::new().try_delete(url).unwrap_or_else(|error| panic!("{url}: {error}"))
 }
 
 /// Whether GET answers 200.
@@ -91,12 +91,22 @@ impl Client {
         self.try_post(url, &[], body).unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
+    /// GET that may fail on the way.
+    pub fn try_get(&self, url: &str) -> Result<Response, String> {
+        self.0.get(url).call().map_err(|error| error.to_string()).and_then(read)
+    }
+
+    /// DELETE that may fail on the way.
+    pub fn try_delete(&self, url: &str) -> Result<Response, String> {
+        self.0.delete(url).call().map_err(|error| error.to_string()).and_then(read)
+    }
+
     /// POST with extra headers that may fail on the way.
     pub fn try_post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, String> {
         let mut request = self.0.post(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        request.send(body).map(read).map_err(|error| error.to_string())
+        request.send(body).map_err(|error| error.to_string()).and_then(read)
     }
 }

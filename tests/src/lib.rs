@@ -3,9 +3,12 @@
 //! Everything here is allowed to panic: a panic in a test is its failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
+pub mod bus;
+pub mod chaos;
 pub mod fleet;
 pub mod http;
 pub mod images;
+pub mod models;
 pub mod nats;
 pub mod process;
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
-use shoal_testkit::{eventually, http, images};
+use shoal_testkit::{eventually, http, images, models};
 
 #[test]
 fn jobs_of_a_killed_worker_are_done_by_another() {
@@ -64,13 +64,7 @@ fn clients_that_hang_up_take_their_jobs_along() {
     use std::io::Write;
     // A model slow enough for a queue to form.
     let models = tempfile::tempdir().unwrap();
-    let synth = std::process::Command::new(shoal_testkit::process::binary("shoal"))
-        .args(["models", "synth", "resnet50", "--int8", "--models-dir"])
-        .arg(models.path())
-        .output()
-        .unwrap();
-    assert!(synth.status.success());
-    let model = "resnet50-synth-int8".to_owned();
+    let model = models::add_resnet50(models.path(), true);
     let fleet = Fleet::start(FleetPlan { model, models_dir: Some(models.path().into()), ..FleetPlan::default() });
     let address = fleet.url("").trim_start_matches("http://").to_owned();
     const CLIENTS: u32 = 200;

@@ -9,19 +9,12 @@ use std::time::Duration;
 
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http::{self, Client, Response};
-use shoal_testkit::process::binary;
-use shoal_testkit::{eventually, images};
+use shoal_testkit::{eventually, images, models};
 
 /// A fleet with one worker that takes several milliseconds an image.
 fn slow_fleet(plan: FleetPlan) -> (Fleet, tempfile::TempDir) {
     let models = tempfile::tempdir().unwrap();
-    let synth = std::process::Command::new(binary("shoal"))
-        .args(["models", "synth", "resnet50", "--models-dir"])
-        .arg(models.path())
-        .output()
-        .unwrap();
-    assert!(synth.status.success());
-    let model = "resnet50-synth".to_owned();
+    let model = models::add_resnet50(models.path(), false);
     (Fleet::start(FleetPlan { model, models_dir: Some(models.path().into()), ..plan }), models)
 }
 

@@ -4,36 +4,16 @@
 use std::path::Path;
 
 use shoal_testkit::fleet::{Fleet, FleetPlan};
-use shoal_testkit::process::{binary, repository};
-use shoal_testkit::{eventually, http, images};
+use shoal_testkit::process::binary;
+use shoal_testkit::{eventually, http, images, models};
 
 /// Kills the process that runs the session, by SIGFPE inside ONNX Runtime.
 const DEADLY: u8 = 255;
 /// Makes the session fail.
 const FAILING: u8 = 128;
 
-/// A picture of one grey, in a size of its own: other bytes, same meaning.
-fn solid(grey: u8, number: u32) -> Vec<u8> {
-    let image = image::RgbImage::from_pixel(8 + number, 8, image::Rgb([grey; 3]));
-    images::encode(&image.into(), image::ImageFormat::Png)
-}
-
-fn add_brittle_model(dir: &Path) {
-    let source = repository().join("tests/models");
-    let output = std::process::Command::new(binary("shoal"))
-        .args(["models", "add"])
-        .arg(source.join("brittle.onnx"))
-        .arg("--manifest")
-        .arg(source.join("brittle.toml"))
-        .arg("--models-dir")
-        .arg(dir)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 fn brittle_fleet(models: &Path, plan: FleetPlan) -> Fleet {
-    add_brittle_model(models);
+    models::add_brittle(models);
     let config = format!("[nats.topology]\nack_wait = \"1s\"\nmax_attempts = 3\n{}", plan.config);
     Fleet::start(FleetPlan { model: "brittle".into(), models_dir: Some(models.into()), config, ..plan })
 }
@@ -48,12 +28,12 @@ fn a_job_that_kills_its_worker_ends_as_a_dead_letter_and_no_other_job_pays() {
     let fleet = brittle_fleet(models.path(), FleetPlan { supervised: true, ..FleetPlan::default() });
     let url = fleet.url("/predict?timeout_ms=120000");
     std::thread::scope(|scope| {
-        let deadly = scope.spawn(|| http::post(&url, &[], &solid(DEADLY, 0)));
+        let deadly = scope.spawn(|| http::post(&url, &[], &images::solid(DEADLY, 0)));
         let harmless: Vec<_> = (0..40)
             .map(|number| {
                 scope.spawn({
                     let url = &url;
-                    move || http::post(url, &[], &solid(30, number))
+                    move || http::post(url, &[], &images::solid(30, number))
                 })
             })
             .collect();
@@ -77,10 +57,10 @@ fn a_job_that_kills_its_worker_ends_as_a_dead_letter_and_no_other_job_pays() {
     let saved = models.path().join("saved.png");
     let shown = fleet.shoal(&["dead", "show", &job, "--save", saved.to_str().unwrap()]);
     assert!(shown.contains("attempts     3") && shown.contains("last worker  worker-"), "{shown}");
-    assert_eq!(std::fs::read(saved).unwrap(), solid(DEADLY, 0));
+    assert_eq!(std::fs::read(saved).unwrap(), images::solid(DEADLY, 0));
 
     // The fleet goes on; a replay keeps the id and meets the same end, in the results this time.
-    assert_eq!(http::post(&url, &[], &solid(200, 0)).json()["prediction"], "bright");
+    assert_eq!(http::post(&url, &[], &images::solid(200, 0)).json()["prediction"], "bright");
     assert!(fleet.shoal(&["dead", "replay", &job]).contains(&job));
     assert_eq!(dead_letters(&fleet), "no dead letters\n");
     eventually("the replayed job has died again", || dead_letters(&fleet).contains(&job));
@@ -94,9 +74,9 @@ fn one_bad_image_fails_alone_and_is_given_up_after_its_attempts() {
     let fleet = brittle_fleet(models.path(), FleetPlan::default());
     let url = fleet.url("/predict?timeout_ms=60000");
     std::thread::scope(|scope| {
-        let failing = scope.spawn(|| http::post(&url, &[], &solid(FAILING, 0)));
+        let failing = scope.spawn(|| http::post(&url, &[], &images::solid(FAILING, 0)));
         for number in 0..30 {
-            let answer = http::post(&url, &[], &solid(30, number));
+            let answer = http::post(&url, &[], &images::solid(30, number));
             assert_eq!(answer.status, 200, "{answer:?}");
         }
         let answer = failing.join().unwrap();
@@ -119,7 +99,7 @@ fn a_worker_that_fails_everything_returns_its_jobs_and_leaves() {
             .map(|number| {
                 scope.spawn({
                     let url = &url;
-                    move || http::post(url, &[], &solid(FAILING, number))
+                    move || http::post(url, &[], &images::solid(FAILING, number))
                 })
             })
             .collect();

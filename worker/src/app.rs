@@ -14,7 +14,7 @@ use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, NodeId};
 use shoal_shared::presence::{ModelStatus, Slots, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
-use shoal_shared::process::{VERSION, admin, host_name};
+use shoal_shared::process::{VERSION, admin, host_name, notify};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -126,6 +126,8 @@ impl Worker {
         let max_failures = self.config.max_failures;
         let (bus, grace, started) = (self.bus.clone(), self.config.drain_grace, self.started);
         let startup = self.shared.metrics.startup_seconds.clone();
+        // Said before the first image: a worker that dies of one had started well all the same.
+        notify::ready();
         let threads = self.start_threads(&queue, &finished, streak)?;
         drop(finished);
 

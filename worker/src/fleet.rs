@@ -1,19 +1,20 @@
 //! Worker processes on one host: started, watched, restarted with backoff, drained.
 
 mod backoff;
+mod readiness;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use shoal_nats::Bus;
-use shoal_nats::presence::Fleet as Presence;
 use shoal_shared::process::shutdown::Shutdown;
-use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE, available_cores, host_name};
+use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE, available_cores};
 use tokio::process::{Child, Command};
 
 use crate::config::WorkerConfig;
+use readiness::Readiness;
+
 pub use backoff::{CrashLoop, RestartPolicy, jittered};
 
 /// What the fleet is to be.
@@ -41,12 +42,9 @@ impl Fleet {
     /// Keeps the workers running until shutdown is ordered, then drains them. An error when one of
     /// them keeps crashing: that is not load, it is broken.
     pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let config = &self.plan.config;
-        let bus = Bus::connect(&config.nats, "supervisor", config.startup_patience).await?;
-        let presence = Presence::watch(&bus, &shutdown).await?;
         let (broken, mut verdicts) = tokio::sync::mpsc::channel(1);
         for number in 0..self.plan.workers {
-            let keeper = Keeper { number, plan: self.plan.clone(), presence: presence.clone() };
+            let keeper = Keeper { number, plan: self.plan.clone() };
             let (shutdown_task, broken) = (shutdown.clone(), broken.clone());
             shutdown.spawn(async move {
                 if let Err(error) = keeper.keep(&shutdown_task).await {
@@ -72,7 +70,6 @@ impl Fleet {
 struct Keeper {
     number: usize,
     plan: FleetPlan,
-    presence: Presence,
 }
 
 impl Keeper {
@@ -81,13 +78,13 @@ impl Keeper {
         let mut started_well = false;
         while !shutdown.is_ordered() {
             let started = Instant::now();
-            let mut child = self.start()?;
-            let pid = child.id();
+            let readiness = Readiness::listen(self.number)?;
+            let mut child = self.start(&readiness)?;
             let status = tokio::select! {
                 status = child.wait() => status?,
                 () = shutdown.ordered() => return self.drain(child).await,
             };
-            let was_ready = self.was_ready(pid);
+            let was_ready = readiness.was_told();
             started_well |= was_ready;
             if is_hopeless(status, !started_well) {
                 anyhow::bail!("worker {} cannot start ({status})", self.number);
@@ -112,13 +109,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether a worker that has just ended had been pulling jobs.
-    fn was_ready(&self, pid: Option<u32>) -> bool {
-        let host = host_name();
-        self.presence.workers().iter().any(|worker| Some(worker.pid) == pid && worker.host == host)
-    }
-
-    fn start(&self) -> anyhow::Result<Child> {
+    fn start(&self, readiness: &Readiness) -> anyhow::Result<Child> {
         let FleetPlan { workers, config, config_file } = &self.plan;
         // Cores divided between the workers: more threads than cores make everybody slower.
         let share = (available_cores() / workers.max(&1)).max(1);
@@ -133,6 +124,7 @@ impl Keeper {
             .args(["--max-batch", &config.max_batch.to_string()])
             .args(["--nats-url", &config.nats.url])
             .args(config_file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]))
+            .env("NOTIFY_SOCKET", readiness.path())
             .stdin(Stdio::null())
             // Its own group: Ctrl-C at the terminal reaches the supervisor, which drains.
             .process_group(0)

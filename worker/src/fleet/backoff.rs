@@ -8,6 +8,8 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Longest pause after a good start: a job that kills its worker must not stop the others for long.
+const LONGEST_PAUSE_ONCE_READY: Duration = Duration::from_secs(1);
 /// Crashes in a row after which the process is broken, not unlucky.
 const MOST_CRASHES: u32 = 8;
 /// Pauses are spread by this share, so that what fell together does not rise together.
@@ -29,13 +31,17 @@ pub struct CrashLoop {
 impl RestartPolicy {
     /// The process ended after living for `lifetime`: how long to wait before the next start.
     pub fn crashed(&mut self, lifetime: Duration) -> Result<Duration, CrashLoop> {
-        let pause = self.ended(lifetime);
+        let pause = self.pause(lifetime);
         if self.crashes >= MOST_CRASHES { Err(CrashLoop { crashes: self.crashes }) } else { Ok(pause) }
     }
 
     /// The same for a process that had started well: what ended it came from outside, a job that
     /// kills its worker or a lost connection, and is no reason to give up.
     pub fn ended(&mut self, lifetime: Duration) -> Duration {
+        self.pause(lifetime).min(LONGEST_PAUSE_ONCE_READY)
+    }
+
+    fn pause(&mut self, lifetime: Duration) -> Duration {
         if lifetime >= HEALTHY_AFTER {
             self.crashes = 0;
         }
@@ -65,7 +71,7 @@ mod tests {
     fn what_ends_after_a_good_start_is_restarted_for_ever() {
         let mut policy = RestartPolicy::default();
         let pauses: Vec<Duration> = (0..100).map(|_| policy.ended(Duration::ZERO)).collect();
-        assert_eq!(pauses[99], LONGEST_PAUSE);
+        assert_eq!(pauses[99], LONGEST_PAUSE_ONCE_READY);
     }
 
     #[test]

@@ -159,11 +159,12 @@ impl Settler {
     }
 
     async fn close(&self, held: Held) {
-        let object = held.delivery.object.clone();
-        if held.delivery.attempt > 1 {
-            self.attempts.forget(held.delivery.sequence).await;
-        }
+        let (object, sequence, attempt) = (held.delivery.object.clone(), held.delivery.sequence, held.delivery.attempt);
         held.delivery.ack().await;
+        // Afterwards: a worker that dies in between must not make the job look untried.
+        if attempt > 1 {
+            self.attempts.forget(sequence).await;
+        }
         if let Some(object) = object {
             self.uploads.remove(&object).await;
         }

@@ -1,0 +1,71 @@
+//! What is in the streams, read without Shoal's own code.
+
+use async_nats::jetstream;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+/// A connection for looking only.
+pub struct Streams {
+    runtime: Runtime,
+    context: jetstream::Context,
+}
+
+impl Streams {
+    /// Connects.
+    pub fn connect(url: &str) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let context = runtime.block_on(async {
+            let servers: Vec<_> = url.split(',').collect();
+            jetstream::new(async_nats::connect(servers).await.unwrap())
+        });
+        Self { runtime, context }
+    }
+
+    /// The stored outcome of a job; null when there is none.
+    pub fn result(&self, job: &str) -> Value {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream_no_info("RESULTS").await.unwrap();
+            let message = stream.get_last_raw_message_by_subject(&format!("results.{job}")).await;
+            message.ok().and_then(|message| serde_json::from_slice(&message.payload).ok()).unwrap_or_default()
+        })
+    }
+
+    /// Messages in a stream; absent while it does not answer.
+    pub fn messages(&self, stream: &str) -> Option<u64> {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(stream).await.ok()?;
+            Some(stream.cached_info().state.messages)
+        })
+    }
+
+    /// What is in a stream and how its consumers stand, for people.
+    pub fn describe(&self, stream: &str) -> String {
+        use std::fmt::Write as _;
+        self.runtime.block_on(async {
+            let Ok(stream) = self.context.get_stream(stream).await else { return "does not answer".to_owned() };
+            let state = &stream.cached_info().state;
+            let mut text = format!("{state:?}\n");
+            let mut consumers = stream.consumers();
+            while let Some(Ok(consumer)) = futures_util::StreamExt::next(&mut consumers).await {
+                let _ = writeln!(text, "{consumer:?}");
+            }
+            for sequence in state.first_sequence..=state.last_sequence.min(state.first_sequence + 100_000) {
+                if let Ok(message) = stream.get_raw_message(sequence).await {
+                    let _ = writeln!(text, "{sequence} {} {} {:?}", message.subject, message.time, message.headers);
+                }
+                if text.len() > 20_000 {
+                    break;
+                }
+            }
+            text
+        })
+    }
+
+    /// The server that leads a stream of a cluster.
+    pub fn leader(&self, stream: &str) -> Option<String> {
+        self.runtime.block_on(async {
+            let stream = self.context.get_stream(stream).await.ok()?;
+            stream.cached_info().cluster.as_ref()?.leader.clone()
+        })
+    }
+}
