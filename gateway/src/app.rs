@@ -1,6 +1,7 @@
 //! One gateway: its parts built, run, drained.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
 use shoal_nats::Bus;
@@ -13,6 +14,7 @@ use shoal_nats::replies::Replies;
 use shoal_nats::service::PredictService;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::NodeId;
+use shoal_shared::process::notify;
 use shoal_shared::process::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
@@ -23,6 +25,9 @@ use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 use crate::predict::{Parts, Predictor, Source};
 use crate::{admission, http, micro};
+
+/// How long a gateway waits for the workers' answer to its roll call before it takes requests.
+const ROLL_CALL: Duration = Duration::from_millis(500);
 
 /// A gateway that is built and not yet listening.
 pub struct Gateway {
@@ -68,7 +73,10 @@ impl Gateway {
     /// Serves until shutdown is ordered and what is in flight has been answered.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
+        // Workers answer the roll call at once; a request in between would be told that there are none.
+        let _ = tokio::time::timeout(ROLL_CALL, self.predictor.models().fleet().until_any_ready()).await;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
+        notify::ready();
         let routes = http::routes(self.predictor.clone(), self.registry);
         shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &self.predictor, &shutdown);
@@ -86,6 +94,9 @@ impl Gateway {
 fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     let (undertaker, stop) = (bus.clone(), shutdown.clone());
     shutdown.spawn(async move { undertaker.run_undertaker(stop).await });
+
+    let (sweeper, stop) = (bus.clone(), shutdown.clone());
+    shutdown.spawn(async move { sweeper.run_sweeper(stop).await });
 
     shutdown.spawn(admission::poll(predictor.clone(), shutdown.clone()));
 

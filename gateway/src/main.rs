@@ -1,6 +1,7 @@
 //! `shoal-gateway`: the HTTP and NATS front doors.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,6 +23,10 @@ struct Cli {
     /// Configuration file; table [gateway]
     #[arg(long, env = "SHOAL_CONFIG")]
     config: Option<PathBuf>,
+    /// Listen on the socket that standard input is, instead of `--listen`: whoever passes it can start
+    /// another gateway on the same socket, and no connection is refused in between
+    #[arg(long)]
+    inherit_listener: bool,
     /// Show the effective configuration and leave
     #[arg(long)]
     print_config: bool,
@@ -66,15 +71,16 @@ fn main() -> ExitCode {
     let threads = if config.threads == 0 { available_cores() } else { config.threads };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(config)),
+        Ok(runtime) => runtime.block_on(run(config, cli.inherit_listener)),
         Err(error) => fail(EXIT_SOFTWARE, &error),
     }
 }
 
-async fn run(config: GatewayConfig) -> ExitCode {
+async fn run(config: GatewayConfig, inherit_listener: bool) -> ExitCode {
     // Before anything else, so that a taken port is the first and only complaint.
-    let listener = match TcpListener::bind(config.listen).await {
+    let listener = match if inherit_listener { inherited() } else { TcpListener::bind(config.listen).await } {
         Ok(listener) => listener,
+        Err(error) if inherit_listener => return fail(EXIT_CONFIG, &format!("standard input: {error}")),
         Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
     };
     let shutdown = Shutdown::new();
@@ -91,6 +97,13 @@ async fn run(config: GatewayConfig) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &error),
     }
+}
+
+/// The listening socket that standard input is.
+fn inherited() -> std::io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {

@@ -99,6 +99,17 @@ impl Fleet {
         self.changed.notify_waiters();
     }
 
+    /// Resolves when there is a worker that takes jobs.
+    pub async fn until_any_ready(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.ready(None) > 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Everybody heard of lately.
     pub fn workers(&self) -> Vec<WorkerStatus> {
         let workers = self.workers.read();

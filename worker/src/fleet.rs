@@ -6,16 +6,21 @@ mod readiness;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE, available_cores};
 use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, watch};
 
 use crate::config::WorkerConfig;
-use readiness::Readiness;
-
 pub use backoff::{CrashLoop, RestartPolicy, jittered};
+pub use readiness::Readiness;
+
+/// How long a replacement may take to start. Loading a large model is most of it.
+const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the fleet is to be.
 #[derive(Debug, Clone)]
@@ -39,12 +44,16 @@ impl Fleet {
         Self { plan }
     }
 
-    /// Keeps the workers running until shutdown is ordered, then drains them. An error when one of
+    /// Keeps the workers running until shutdown is ordered, then drains them. Each time `replace`
+    /// changes, every worker is replaced by a fresh one, one after the other. An error when one of
     /// them keeps crashing: that is not load, it is broken.
-    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub async fn run(self, shutdown: Shutdown, replace: watch::Receiver<u64>) -> anyhow::Result<()> {
         let (broken, mut verdicts) = tokio::sync::mpsc::channel(1);
+        let turn = Arc::new(Mutex::new(()));
+        let program = std::env::current_exe()?;
         for number in 0..self.plan.workers {
-            let keeper = Keeper { number, plan: self.plan.clone() };
+            let (program, plan) = (program.clone(), self.plan.clone());
+            let keeper = Keeper { number, program, plan, replace: replace.clone(), turn: turn.clone() };
             let (shutdown_task, broken) = (shutdown.clone(), broken.clone());
             shutdown.spawn(async move {
                 if let Err(error) = keeper.keep(&shutdown_task).await {
@@ -69,30 +78,44 @@ impl Fleet {
 /// Keeps one worker alive.
 struct Keeper {
     number: usize,
+    /// Found once, at the start: a new binary under the same name is used from the next start on.
+    program: PathBuf,
     plan: FleetPlan,
+    replace: watch::Receiver<u64>,
+    /// Held by the one that is replacing its worker.
+    turn: Arc<Mutex<()>>,
+}
+
+/// A worker that runs.
+struct Running {
+    child: Child,
+    readiness: Readiness,
+    since: Instant,
 }
 
 impl Keeper {
-    async fn keep(&self, shutdown: &Shutdown) -> anyhow::Result<()> {
+    async fn keep(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
         let mut policy = RestartPolicy::default();
         let mut started_well = false;
+        let mut worker = self.start()?;
         while !shutdown.is_ordered() {
-            let started = Instant::now();
-            let readiness = Readiness::listen(self.number)?;
-            let mut child = self.start(&readiness)?;
             let status = tokio::select! {
-                status = child.wait() => status?,
-                () = shutdown.ordered() => return self.drain(child).await,
+                status = worker.child.wait() => status?,
+                Ok(()) = self.replace.changed() => {
+                    worker = self.replace(worker).await?;
+                    continue;
+                }
+                () = shutdown.ordered() => return self.drain(worker.child).await,
             };
-            let was_ready = readiness.was_told();
+            let was_ready = worker.readiness.was_told();
             started_well |= was_ready;
             if is_hopeless(status, !started_well) {
                 anyhow::bail!("worker {} cannot start ({status})", self.number);
             }
             let pause = if was_ready || status.code() == Some(i32::from(EXIT_UNAVAILABLE)) {
-                policy.ended(started.elapsed())
+                policy.ended(worker.since.elapsed())
             } else {
-                policy.crashed(started.elapsed()).map_err(|CrashLoop { crashes }| {
+                policy.crashed(worker.since.elapsed()).map_err(|CrashLoop { crashes }| {
                     anyhow::anyhow!(
                         "worker {} crashed {crashes} times in a row at start ({status}); giving up",
                         self.number
@@ -103,18 +126,40 @@ impl Keeper {
             tracing::warn!(worker = self.number, %status, ?pause, "worker ended; restarting");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.ordered() => {}
+                () = shutdown.ordered() => return Ok(()),
             }
+            worker = self.start()?;
         }
-        Ok(())
+        self.drain(worker.child).await
     }
 
-    fn start(&self, readiness: &Readiness) -> anyhow::Result<Child> {
+    /// Starts another worker and drains the old one as soon as the new one works. One that does not
+    /// start costs nothing: the old one stays.
+    async fn replace(&self, old: Running) -> anyhow::Result<Running> {
+        let _turn = self.turn.lock().await;
+        let mut new = self.start()?;
+        let told = tokio::time::timeout(REPLACEMENT_PATIENCE, new.readiness.told());
+        let is_ready = tokio::select! {
+            told = told => told.is_ok(),
+            _ = new.child.wait() => false,
+        };
+        if !is_ready {
+            tracing::error!(worker = self.number, "the replacement did not start; the old worker stays");
+            let _ = new.child.kill().await;
+            return Ok(old);
+        }
+        tracing::info!(worker = self.number, "worker replaced");
+        self.drain(old.child).await?;
+        Ok(new)
+    }
+
+    fn start(&self) -> anyhow::Result<Running> {
+        let readiness = Readiness::listen("worker", self.number)?;
         let FleetPlan { workers, config, config_file } = &self.plan;
         // Cores divided between the workers: more threads than cores make everybody slower.
         let share = (available_cores() / workers.max(&1)).max(1);
         let threads = if config.threads == 0 { share } else { config.threads };
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(&self.program);
         command
             .arg("run")
             .args(["--model", config.model.as_str()])
@@ -129,11 +174,11 @@ impl Keeper {
             // Its own group: Ctrl-C at the terminal reaches the supervisor, which drains.
             .process_group(0)
             .kill_on_drop(true);
-        Ok(command.spawn()?)
+        Ok(Running { child: command.spawn()?, readiness, since: Instant::now() })
     }
 
     async fn drain(&self, mut child: Child) -> anyhow::Result<()> {
-        terminate(&child);
+        signal(&child, Signal::TERM);
         let grace = self.plan.config.drain_grace + Duration::from_secs(2);
         if tokio::time::timeout(grace, child.wait()).await.is_err() {
             tracing::warn!(worker = self.number, ?grace, "worker did not drain in time; killing it");
@@ -150,10 +195,10 @@ fn is_hopeless(status: std::process::ExitStatus, first: bool) -> bool {
     code == Some(i32::from(EXIT_CONFIG)) || (first && code == Some(i32::from(EXIT_UNAVAILABLE)))
 }
 
-/// Sends SIGTERM; a process that is gone already is fine.
-pub fn terminate(child: &Child) {
-    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+/// Sends a signal; a process that is gone already is fine.
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
     if let Some(pid) = pid {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = kill_process(pid, signal);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
-use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
@@ -133,7 +133,7 @@ async fn run_worker(config: WorkerConfig) -> ExitCode {
 }
 
 async fn run_fleet(plan: FleetPlan) -> ExitCode {
-    match Fleet::new(plan).run(stop_on_signal()).await {
+    match Fleet::new(plan).run(stop_on_signal(), replacements()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &error),
     }

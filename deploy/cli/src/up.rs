@@ -10,15 +10,16 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use shoal_nats::presence::Fleet;
 use shoal_shared::locate;
 use shoal_shared::names::ModelName;
-use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
+use shoal_worker::fleet::Readiness;
 use shoal_worker::model::ModelStore;
 
 use crate::connect::NatsOptions;
-use keep::{Service, Services};
+use keep::{Replacement, Service, Services};
 
 /// `shoal up`
 #[derive(clap::Args)]
@@ -56,7 +57,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs until Ctrl-C, SIGTERM, or a part that keeps crashing.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let address = SocketAddr::new(options.host, options.port);
-    check_port(address)?;
+    let listener = listen(address)?;
+    let address = listener.local_addr()?;
     if options.workers == 0 {
         bail!("--workers is 0: at least one worker is needed to answer anything");
     }
@@ -73,16 +75,22 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
 
     let shutdown = Shutdown::new();
-    let mut services = Services::new(data.join("logs"));
-    let plan = Plan { options: &options, address, data: &data, model: &chosen.name };
+    let mut services = Services::new(data.join("logs"))?;
+    let plan = Plan { options: &options, listener, data: &data, model: &chosen.name };
+    let mut replacements = replacements();
     let outcome = tokio::select! {
         ready = plan.start(&mut services, &shutdown) => match ready {
             Ok(url) => {
                 services.all_ready();
                 banner::print(address, &url, &chosen, options.workers, &data);
-                tokio::select! {
-                    () = signalled() => Ok(()),
-                    error = services.broken() => Err(error),
+                let stop = signalled();
+                tokio::pin!(stop);
+                loop {
+                    tokio::select! {
+                        () = &mut stop => break Ok(()),
+                        error = services.broken() => break Err(error),
+                        Ok(()) = replacements.changed() => services.replace_all(),
+                    }
                 }
             }
             Err(error) => Err(error),
@@ -103,7 +111,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 /// Everything that starting a fleet depends on.
 struct Plan<'a> {
     options: &'a Options,
-    address: SocketAddr,
+    listener: TcpListener,
     data: &'a Path,
     model: &'a ModelName,
 }
@@ -121,9 +129,9 @@ impl Plan<'_> {
         let fleet = Fleet::watch(&bus, shutdown).await?;
         // Stopped in the reverse order: the gateway first, while workers still answer.
         services.start(self.workers(&url)?)?;
-        services.start(self.gateway(&url)?)?;
+        let gateway = services.start(self.gateway(&url)?)?;
         tokio::select! {
-            () = self.ready(&fleet) => Ok(url),
+            () = self.ready(&fleet, &gateway) => Ok(url),
             error = services.broken() => Err(error),
             () = tokio::time::sleep(PATIENCE) => bail!("not ready after {PATIENCE:?}; logs: {}", services.logs().display()),
         }
@@ -131,8 +139,9 @@ impl Plan<'_> {
 
     fn gateway(&self, url: &str) -> anyhow::Result<Service> {
         Ok(Service::new("gateway", sibling("shoal-gateway")?)
-            .arg("--listen")
-            .arg(self.address)
+            .listener(self.listener.try_clone()?)
+            .replacement(Replacement::Successor)
+            .arg("--inherit-listener")
             .arg("--nats-url")
             .arg(url)
             .arg("--default-model")
@@ -142,6 +151,7 @@ impl Plan<'_> {
 
     fn workers(&self, url: &str) -> anyhow::Result<Service> {
         Ok(Service::new("workers", sibling("shoal-worker")?)
+            .replacement(Replacement::Within)
             .arg("fleet")
             .arg("--workers")
             .arg(self.options.workers)
@@ -159,23 +169,20 @@ impl Plan<'_> {
         file.map(|file| vec!["--config".to_owned(), file.display().to_string()]).unwrap_or_default()
     }
 
-    async fn ready(&self, fleet: &Fleet) {
-        let listening = async || tokio::net::TcpStream::connect(self.address).await.is_ok();
-        while fleet.ready(Some(self.model)) < self.options.workers || !listening().await {
+    async fn ready(&self, fleet: &Fleet, gateway: &Readiness) {
+        while fleet.ready(Some(self.model)) < self.options.workers {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        gateway.told().await;
     }
 }
 
 /// A port that is taken is the most common complaint: it comes before anything is started.
-fn check_port(address: SocketAddr) -> anyhow::Result<()> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("port {} is in use: choose another with --port", address.port())
-        }
-        Err(error) => bail!("cannot listen on {address}: {error}"),
-    }
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!("port {} is in use: choose another with --port", address.port()),
+        _ => anyhow!("cannot listen on {address}: {error}"),
+    })
 }
 
 fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::message::StreamMessage;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_shared::answer::Answer;
@@ -66,27 +67,24 @@ impl Bus {
             self.js.get_stream_no_info(JOBS).await.map_err(|error| BusError::request("opening the jobs", error))?;
         // Gone already: settled late, expired or removed.
         let Ok(job) = jobs.get_raw_message(advisory.stream_seq).await else { return Ok(()) };
-        let Some((model, lane)) = subjects::parse_job(&job.subject) else { return Ok(()) };
         let record = Attempts::open(self).await?.read(advisory.stream_seq).await?;
         let epitaph = Epitaph {
             reason: format!("delivered {} times and never settled: its workers died or hung", advisory.deliveries),
             attempts: advisory.deliveries,
             worker: record.worker,
         };
-        let remains = Remains {
-            subject: subjects::dead(&model, lane),
-            sequence: advisory.stream_seq,
-            headers: job.headers.clone(),
-            payload: job.payload.clone(),
-        };
-        self.bury_remains(remains, &epitaph).await?;
-        tracing::warn!(
-            sequence = advisory.stream_seq,
-            deliveries = advisory.deliveries,
-            "job moved to the dead letters"
-        );
-        self.tell_publisher(&job.headers, advisory.stream_seq, &epitaph).await?;
-        self.remove_job(advisory.stream_seq).await;
+        self.bury_message(job, &epitaph).await
+    }
+
+    /// Moves a message of the jobs stream to the dead letters and tells whoever published it.
+    pub(super) async fn bury_message(&self, job: StreamMessage, epitaph: &Epitaph) -> Result<(), BusError> {
+        let Some((model, lane)) = subjects::parse_job(&job.subject) else { return Ok(()) };
+        let subject = subjects::dead(&model, lane);
+        let remains = Remains { subject, sequence: job.sequence, headers: job.headers.clone(), payload: job.payload };
+        self.bury_remains(remains, epitaph).await?;
+        tracing::warn!(job.sequence, reason = epitaph.reason, "job moved to the dead letters");
+        self.tell_publisher(&job.headers, job.sequence, epitaph).await?;
+        self.remove_job(job.sequence).await;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,4 +69,17 @@ pub async fn signalled() {
         }
         std::process::exit(130);
     });
+}
+
+/// Counts SIGUSR2: each asks a supervisor to replace its processes, one after the other.
+pub fn replacements() -> watch::Receiver<u64> {
+    let (sender, receiver) = watch::channel(0);
+    if let Ok(mut orders) = signal(SignalKind::user_defined2()) {
+        tokio::spawn(async move {
+            while orders.recv().await.is_some() {
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    receiver
 }

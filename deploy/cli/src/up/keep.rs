@@ -3,12 +3,16 @@
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use shoal_worker::fleet::{CrashLoop, RestartPolicy, terminate};
+use rustix::process::Signal;
+use shoal_worker::fleet::{CrashLoop, Readiness, RestartPolicy, signal};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -16,17 +20,44 @@ use tokio::task::JoinHandle;
 /// How long a part may drain before it is killed.
 const DRAIN: Duration = Duration::from_secs(35);
 
+/// How long a replacement may take until it works.
+const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A program and how to start it.
 #[derive(Clone)]
 pub(super) struct Service {
     name: &'static str,
     program: PathBuf,
     args: Vec<String>,
+    listener: Option<Arc<TcpListener>>,
+    replacement: Replacement,
+}
+
+/// What happens to a part when the fleet is to be replaced while it runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replacement {
+    /// It stays.
+    None,
+    /// It replaces its own children.
+    Within,
+    /// Another one starts, and when that one works the old one drains.
+    Successor,
 }
 
 impl Service {
     pub(super) fn new(name: &'static str, program: PathBuf) -> Self {
-        Self { name, program, args: Vec::new() }
+        Self { name, program, args: Vec::new(), listener: None, replacement: Replacement::None }
+    }
+
+    /// A listening socket, passed as standard input: it outlives the process that accepts on it.
+    pub(super) fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    pub(super) fn replacement(mut self, replacement: Replacement) -> Self {
+        self.replacement = replacement;
+        self
     }
 
     pub(super) fn arg(mut self, arg: impl Display) -> Self {
@@ -39,61 +70,100 @@ impl Service {
         self
     }
 
-    fn spawn(&self, log: &Path) -> anyhow::Result<Child> {
-        let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(log) };
-        let log = open().with_context(|| log.display().to_string())?;
+    fn spawn(&self, launch: &Launch) -> anyhow::Result<Running> {
+        let log = launch.log(self.name);
+        let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(&log) };
+        let output = open().with_context(|| log.display().to_string())?;
+        let input = match &self.listener {
+            Some(listener) => Stdio::from(OwnedFd::from(listener.try_clone()?)),
+            None => Stdio::null(),
+        };
+        let readiness = Arc::new(Readiness::listen(self.name, 0)?);
         // In a group of its own, so that Ctrl-C reaches this process alone and the drain has an
         // order; and bound to this process, so that killing it leaves nothing behind.
-        Command::new(std::env::current_exe()?)
+        let child = Command::new(&launch.shoal)
             .arg("follow")
             .arg(&self.program)
             .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .env("NOTIFY_SOCKET", readiness.path())
+            .stdin(input)
+            .stdout(output.try_clone()?)
+            .stderr(output)
             .process_group(0)
             .spawn()
-            .with_context(|| format!("starting {}", self.program.display()))
+            .with_context(|| format!("starting {}", self.program.display()))?;
+        Ok(Running { child, readiness, since: Instant::now() })
     }
+}
+
+/// What starting needs beside the service itself. Found once, at the start: a new binary under the
+/// same name is used from the next start on.
+#[derive(Clone)]
+struct Launch {
+    shoal: PathBuf,
+    logs: PathBuf,
+}
+
+impl Launch {
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
+    }
+}
+
+/// A part that runs.
+struct Running {
+    child: Child,
+    readiness: Arc<Readiness>,
+    since: Instant,
 }
 
 /// All parts that were started.
 pub(super) struct Services {
-    logs: PathBuf,
+    launch: Launch,
     ready: watch::Sender<bool>,
-    running: Vec<Running>,
+    replace: watch::Sender<u64>,
+    kept: Vec<Kept>,
     report: mpsc::UnboundedSender<anyhow::Error>,
     reports: mpsc::UnboundedReceiver<anyhow::Error>,
 }
 
-struct Running {
+struct Kept {
     stop: oneshot::Sender<()>,
     keeper: JoinHandle<()>,
 }
 
 impl Services {
-    pub(super) fn new(logs: PathBuf) -> Self {
+    pub(super) fn new(logs: PathBuf) -> anyhow::Result<Self> {
         let (report, reports) = mpsc::unbounded_channel();
-        Self { logs, ready: watch::Sender::new(false), running: Vec::new(), report, reports }
+        let launch = Launch { shoal: std::env::current_exe()?, logs };
+        let (ready, replace) = (watch::Sender::new(false), watch::Sender::new(0));
+        Ok(Self { launch, ready, replace, kept: Vec::new(), report, reports })
     }
 
     pub(super) fn logs(&self) -> &Path {
-        &self.logs
+        &self.launch.logs
     }
 
-    /// Starts a part and keeps it running.
-    pub(super) fn start(&mut self, service: Service) -> anyhow::Result<()> {
-        let log = self.logs.join(format!("{}.log", service.name));
-        let child = service.spawn(&log)?;
+    /// Starts a part and keeps it running; gives what tells when it works.
+    pub(super) fn start(&mut self, service: Service) -> anyhow::Result<Arc<Readiness>> {
+        let running = service.spawn(&self.launch)?;
+        let readiness = running.readiness.clone();
         let (stop, stopped) = oneshot::channel();
-        let (report, ready) = (self.report.clone(), self.ready.subscribe());
+        let (launch, report) = (self.launch.clone(), self.report.clone());
+        let (ready, replace) = (self.ready.subscribe(), self.replace.subscribe());
         let keeper = tokio::spawn(async move {
-            if let Err(error) = keep(&service, child, &log, stopped, &ready).await {
+            let keeper = Keeper { service, launch, ready, replace };
+            if let Err(error) = keeper.keep(running, stopped).await {
                 let _ = report.send(error);
             }
         });
-        self.running.push(Running { stop, keeper });
-        Ok(())
+        self.kept.push(Kept { stop, keeper });
+        Ok(readiness)
+    }
+
+    /// Replaces every part that can be, without an interruption.
+    pub(super) fn replace_all(&self) {
+        self.replace.send_modify(|count| *count += 1);
     }
 
     /// From now on a part that ends is started again. Before, it is a reason to give up: what
@@ -109,44 +179,78 @@ impl Services {
 
     /// Drains the parts, the last started first, each before the next.
     pub(super) async fn stop_all(&mut self) {
-        while let Some(Running { stop, keeper }) = self.running.pop() {
+        while let Some(Kept { stop, keeper }) = self.kept.pop() {
             let _ = stop.send(());
             let _ = keeper.await;
         }
     }
 }
 
-async fn keep(
-    service: &Service,
-    mut child: Child,
-    log: &Path,
-    mut stopped: oneshot::Receiver<()>,
-    ready: &watch::Receiver<bool>,
-) -> anyhow::Result<()> {
-    let mut policy = RestartPolicy::default();
-    loop {
-        let started = Instant::now();
-        let status = tokio::select! {
-            status = child.wait() => status?,
-            _ = &mut stopped => return drain(service, child).await,
+/// Keeps one part running.
+struct Keeper {
+    service: Service,
+    launch: Launch,
+    ready: watch::Receiver<bool>,
+    replace: watch::Receiver<u64>,
+}
+
+impl Keeper {
+    async fn keep(mut self, mut part: Running, mut stopped: oneshot::Receiver<()>) -> anyhow::Result<()> {
+        let (mut policy, name) = (RestartPolicy::default(), self.service.name);
+        let log = self.launch.log(name);
+        loop {
+            let status = tokio::select! {
+                status = part.child.wait() => status?,
+                Ok(()) = self.replace.changed() => {
+                    part = self.replace(part).await?;
+                    continue;
+                }
+                _ = &mut stopped => return drain(&self.service, part.child).await,
+            };
+            if !*self.ready.borrow() {
+                bail!("{name} could not start ({status}):\n{}", tail(&log));
+            }
+            let pause = policy.crashed(part.since.elapsed()).map_err(|CrashLoop { crashes }| {
+                anyhow!("{name} crashed {crashes} times in a row ({status}). Its last words:\n{}", tail(&log))
+            })?;
+            eprintln!("{name} ended ({status}); starting it again in {pause:?}");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = &mut stopped => return Ok(()),
+            }
+            part = self.service.spawn(&self.launch)?;
+        }
+    }
+
+    async fn replace(&self, old: Running) -> anyhow::Result<Running> {
+        let name = self.service.name;
+        match self.service.replacement {
+            Replacement::None => return Ok(old),
+            Replacement::Within => {
+                signal(&old.child, Signal::USR2);
+                return Ok(old);
+            }
+            Replacement::Successor => {}
+        }
+        let mut new = self.service.spawn(&self.launch)?;
+        let told = tokio::time::timeout(REPLACEMENT_PATIENCE, new.readiness.told());
+        let is_ready = tokio::select! {
+            told = told => told.is_ok(),
+            _ = new.child.wait() => false,
         };
-        if !*ready.borrow() {
-            bail!("{} could not start ({status}):\n{}", service.name, tail(log));
+        if !is_ready {
+            eprintln!("the new {name} did not start; the old one stays:\n{}", tail(&self.launch.log(name)));
+            let _ = new.child.kill().await;
+            return Ok(old);
         }
-        let pause = policy.crashed(started.elapsed()).map_err(|CrashLoop { crashes }| {
-            anyhow!("{} crashed {crashes} times in a row ({status}). Its last words:\n{}", service.name, tail(log))
-        })?;
-        eprintln!("{} ended ({status}); starting it again in {pause:?}", service.name);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = &mut stopped => return Ok(()),
-        }
-        child = service.spawn(log)?;
+        drain(&self.service, old.child).await?;
+        println!("{name} replaced");
+        Ok(new)
     }
 }
 
 async fn drain(service: &Service, mut child: Child) -> anyhow::Result<()> {
-    terminate(&child);
+    signal(&child, Signal::TERM);
     if tokio::time::timeout(DRAIN, child.wait()).await.is_err() {
         eprintln!("{} did not drain within {DRAIN:?}; killing it", service.name);
         child.kill().await?;
