@@ -80,7 +80,11 @@ impl Gateway {
         let routes = http::routes(self.predictor.clone(), self.registry);
         shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &self.predictor, &shutdown);
-        let serving = Serving { max_connections: self.config.max_connections, grace: self.config.drain_grace };
+        let serving = Serving {
+            max_connections: self.config.max_connections,
+            header_timeout: self.config.header_timeout,
+            grace: self.config.drain_grace,
+        };
         http::serve(listener, routes, shutdown.clone(), serving).await;
         shutdown.finished().await;
         self.bus.flush().await;

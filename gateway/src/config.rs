@@ -40,7 +40,10 @@ pub struct GatewayConfig {
     pub max_connections: usize,
     /// Who may have a larger or smaller share when it gets tight, by name.
     pub tenants: BTreeMap<String, TenantConfig>,
-    /// How long a client may take to send its request.
+    /// How long a client may take to send its headers, and keep an idle connection open.
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// How long a client may take to send its image.
     #[serde(with = "humantime_serde")]
     pub receive_timeout: Duration,
     /// Threads of the runtime; 0: all cores.
@@ -105,6 +108,7 @@ impl Default for GatewayConfig {
             max_in_flight_bytes: 512 << 20,
             max_connections: 10_000,
             tenants: BTreeMap::new(),
+            header_timeout: Duration::from_secs(60),
             receive_timeout: Duration::from_secs(30),
             threads: 0,
             cache: CacheConfig::default(),

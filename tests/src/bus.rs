@@ -1,6 +1,6 @@
 //! What is in the streams, read without Shoal's own code.
 
-use async_nats::jetstream;
+use async_nats::{HeaderValue, jetstream};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,6 +19,21 @@ impl Streams {
             jetstream::new(async_nats::connect(servers).await.unwrap())
         });
         Self { runtime, context }
+    }
+
+    /// Publishes, with those headers that NATS can carry at all, and waits for the acknowledgement.
+    pub fn publish(&self, subject: &str, headers: &[(String, String)], payload: Vec<u8>) {
+        let mut map = async_nats::HeaderMap::new();
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<async_nats::HeaderName>(), value.parse::<HeaderValue>()) {
+                map.insert(name, value);
+            }
+        }
+        self.runtime.block_on(async {
+            let sent = self.context.publish_with_headers(subject.to_owned(), map, payload.into()).await.unwrap();
+            // A damaged header of the broker's own may be refused, which is an acknowledgement too.
+            let _ = sent.await;
+        });
     }
 
     /// The stored outcome of a job; null when there is none.

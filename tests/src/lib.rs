@@ -9,6 +9,7 @@ pub mod fleet;
 pub mod http;
 pub mod images;
 pub mod models;
+pub mod mutate;
 pub mod nats;
 pub mod process;
 

@@ -14,8 +14,6 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 use warp::{Filter, Reply};
 
-/// A client that takes longer than this to send its headers is cut off.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers a request may have; more is `431`.
 const MAX_HEADERS: usize = 100;
 /// Bytes of headers that are buffered; more is `431`.
@@ -33,6 +31,8 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 pub struct Serving {
     /// Connections at once; more wait to be accepted.
     pub max_connections: usize,
+    /// How long a client may take to send its headers, and keep an idle connection.
+    pub header_timeout: Duration,
     /// How long a drain may take.
     pub grace: Duration,
 }
@@ -66,7 +66,7 @@ where
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(serving.header_timeout)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
