@@ -167,13 +167,14 @@ fn no_name_leads_out_of_its_place() {
     }
     for path in ["/../../etc/passwd", "/jobs/../../etc/passwd", "/predictions/..%2f..%2fx", "/jobs/%00", "/jobs/a.b.>"]
     {
-        let status =
-            status_of(&address, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
-        assert!([400, 404].contains(&status), "{path}: {status}");
+        // By hand: a client library would tidy the path up.
+        let mut stream = connect(&address);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let said = rest_of(stream);
+        assert!(["400", "404"].iter().any(|status| said.starts_with(&format!("HTTP/1.1 {status}"))), "{path}: {said}");
     }
-    for model in ["../digits", "*", ">", "digits.bulk", "a b"] {
-        let answer =
-            http::post(&fleet.url(&format!("/predict?model={}", model.replace(' ', "%20"))), &[], &images::digit(4));
+    for model in ["../digits", "*", "%3E", "digits.bulk", "a%20b"] {
+        let answer = http::post(&fleet.url(&format!("/predict?model={model}")), &[], &images::digit(4));
         assert!([400, 404].contains(&answer.status), "{model}: {answer:?}");
     }
     answers(&fleet);
