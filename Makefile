@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint bench-cache clean
+.PHONY: help run test setup fmt lint chaos fuzz bench-cache clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,17 @@ fmt: ## Format the code
 lint: ## Check format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# The last one mounts a small disk, in a namespace where it may.
+CHAOS := cargo test --workspace --test chaos -- --ignored --nocapture --test-threads=1
+chaos: setup ## Kill everything at random for minutes and account for every job
+	cargo build --workspace --bins
+	$(CHAOS) long
+	unshare --user --map-root-user --mount $(CHAOS) full_disk
+
+fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, SHOAL_FUZZ_SEED)
+	cargo build --workspace --bins
+	SHOAL_FUZZ_RUNS=$${SHOAL_FUZZ_RUNS:-5000000} cargo test --workspace --test fuzz -- --nocapture
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh

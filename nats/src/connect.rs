@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::breaker::Breaker;
 use crate::topology::TopologyConfig;
 
 /// How to reach NATS, and the shape of what is kept there.
@@ -84,7 +85,7 @@ impl BusError {
 /// Longest wait between attempts to reconnect.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// How long a publish or API request may wait for the server's answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Publishes that may wait for their acknowledgement at once.
 const MAX_PUBLISHES_IN_FLIGHT: usize = 4096;
 
@@ -97,6 +98,7 @@ pub struct Bus {
     url: String,
     connections: watch::Receiver<Connections>,
     patient_until: Instant,
+    pub(crate) breaker: Breaker,
 }
 
 /// State of the connection.
@@ -137,7 +139,15 @@ impl Bus {
             .ack_timeout(REQUEST_TIMEOUT)
             .max_ack_inflight(MAX_PUBLISHES_IN_FLIGHT)
             .build(client.clone());
-        Self { client, js, topology: config.topology.clone(), url: config.url.clone(), connections, patient_until }
+        Self {
+            client,
+            js,
+            topology: config.topology.clone(),
+            url: config.url.clone(),
+            connections,
+            patient_until,
+            breaker: Breaker::default(),
+        }
     }
 
     /// Looks something up that `shoal provision` made. While the process starts, a broker that is

@@ -1,6 +1,8 @@
 //! Applying the topology: creates what is missing, updates what may be updated in place, refuses
 //! with a sentence what may not. Running it twice changes nothing.
 
+use std::time::{Duration, Instant};
+
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Config;
@@ -9,9 +11,26 @@ use shoal_shared::names::{Lane, ModelName};
 use crate::connect::{Bus, BusError};
 use crate::topology::{ADVISORIES, JOBS, UPLOADS};
 
+/// How long a broker may take to become one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 impl Bus {
-    /// Provisions everything for `models`. Models provisioned before keep their lanes.
+    /// Provisions everything for `models`. Models provisioned before keep their lanes. A cluster that
+    /// has just started, and has no leader yet or not all of its servers, is given time.
     pub async fn ensure(&self, models: &[ModelName]) -> Result<(), BusError> {
+        let patient_until = Instant::now() + PATIENCE;
+        loop {
+            match self.ensure_once(models).await {
+                Err(error) if is_passing(&error) && Instant::now() < patient_until => {
+                    tracing::info!(%error, "the broker is not ready yet");
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn ensure_once(&self, models: &[ModelName]) -> Result<(), BusError> {
         for wanted in self.topology.streams(models) {
             self.ensure_stream(wanted).await?;
         }
@@ -60,6 +79,14 @@ impl Bus {
         let created: Result<Consumer<pull::Config>, _> = self.js.create_consumer_on_stream(wanted, stream).await;
         created.map(drop).map_err(|error| BusError::request(format!("consumer {name} on stream {stream}"), error))
     }
+}
+
+/// Whether trying again may help: the API does not answer, or the cluster is not complete.
+fn is_passing(error: &BusError) -> bool {
+    let text = error.to_string();
+    ["timed out", "no responders", "temporarily unavailable", "no suitable peers"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// Changes that JetStream either forbids or carries out in a way that breaks consumers.

@@ -9,6 +9,7 @@
 //! | [`subjects`] | every subject, built and parsed |
 //! | [`topology`] | every stream, consumer and bucket, field by field |
 //! | [`ensure`] | applying the topology: idempotent, refuses unsafe changes |
+//! | `breaker` | refusing at once while the broker takes jobs and does not answer |
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |
@@ -27,6 +28,7 @@
 
 pub mod attempts;
 pub mod backlog;
+mod breaker;
 pub mod cache;
 pub mod cancel;
 pub mod claims;

@@ -12,7 +12,7 @@ use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
 use thiserror::Error;
 
-use crate::connect::Bus;
+use crate::connect::{Bus, REQUEST_TIMEOUT};
 use crate::subjects;
 use crate::topology::JOBS;
 
@@ -91,8 +91,20 @@ impl Bus {
             Image::Object(_) => Bytes::new(),
         };
         let message = PublishMessage::build().payload(payload).headers(headers);
-        let pending = self.js.send_publish(subject, message).await.map_err(refused)?;
-        let ack = pending.await.map_err(refused)?;
+        let Some(attempt) = self.breaker.attempt() else {
+            return Err(Refused::Unavailable("it takes jobs and does not answer".into()));
+        };
+        let publishing = async {
+            let pending = self.js.send_publish(subject, message).await?;
+            pending.await
+        };
+        let silent = || Refused::Unavailable("it did not answer".into());
+        let published = tokio::time::timeout(attempt.patience(REQUEST_TIMEOUT), publishing).await;
+        let published = published.map_err(|_| silent())?;
+        if !matches!(&published, Err(error) if error.kind() == PublishErrorKind::TimedOut) {
+            attempt.answered();
+        }
+        let ack = published.map_err(refused)?;
         Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate })
     }
 

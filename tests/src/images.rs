@@ -31,6 +31,13 @@ pub fn solid(grey: u8, number: u32) -> Vec<u8> {
     encode(&image.into(), ImageFormat::Png)
 }
 
+/// A square of noise: a PNG of three bytes a pixel, different for every `seed`.
+pub fn noise(side: u32, seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let image = image::RgbImage::from_fn(side, side, |_, _| image::Rgb([rng.u8(..), rng.u8(..), rng.u8(..)]));
+    encode(&image.into(), ImageFormat::Png)
+}
+
 /// Encodes an image.
 pub fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());

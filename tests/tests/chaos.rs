@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shoal_testkit::bus::Streams;
-use shoal_testkit::chaos::ledger::{Balance, Face, Kind, Ledger};
+use shoal_testkit::chaos::ledger::{Balance, Entry, Face, Kind, Ledger};
 use shoal_testkit::chaos::load::Load;
 use shoal_testkit::chaos::trouble::Troublemaker;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http::Client;
-use shoal_testkit::models;
+use shoal_testkit::nats::NatsServer;
+use shoal_testkit::{eventually, images, models};
 
 struct Scenario {
     cluster: bool,
@@ -51,13 +52,9 @@ fn run(scenario: &Scenario) {
     while maker.troubles().kills() < scenario.kills || ledger.len() < scenario.jobs {
         maker.strike(&mut fleet);
     }
-    println!("troubles {:?}", begun.elapsed());
     load.stop();
-    println!("stop {:?}", begun.elapsed());
     fleet.wait_ready(4);
-    println!("ready {:?}", begun.elapsed());
     collect(&fleet, &ledger);
-    println!("collected {:?}", begun.elapsed());
     let balance = ledger.balance();
     let deaths = fleet.shoal(&["dead", "list"]);
     println!("\nchaos: seed {seed}, {:?}, {}\n{balance}\n", begun.elapsed(), maker.troubles());
@@ -72,7 +69,6 @@ fn collect(fleet: &Fleet, ledger: &Ledger) {
     let entries = ledger.entries();
     let patience = Instant::now() + Duration::from_secs(120);
     while !open.is_empty() && Instant::now() < patience {
-        println!("open {}", open.len());
         open.retain(|&place| {
             let Some(id) = &entries[place].id else { return false };
             let outcome = match entries[place].kind {
@@ -122,4 +118,60 @@ fn long_on_one_server() {
 #[ignore = "minutes: run by `make chaos`"]
 fn long_on_a_cluster_that_loses_its_leader() {
     run(&Scenario { cluster: true, jobs: 8_000, kills: 40 });
+}
+
+/// Needs the right to mount: `make chaos` runs it in a namespace of its own.
+#[test]
+#[ignore = "mounts a small disk: run by `make chaos`"]
+fn a_full_disk_refuses_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    let mount = |options: &str| {
+        let status =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "shoal"]).arg(&store).status();
+        assert!(status.unwrap().success(), "cannot mount here: run `make chaos`");
+    };
+    mount("size=48m");
+    let mut fleet = Fleet::start_on(NatsServer::start_on(dir), FleetPlan::default());
+    fleet.workers[0].kill();
+
+    let ledger = Ledger::default();
+    let client = Client::new();
+    let mut refused = 0;
+    for number in 0..400 {
+        let answer = client.try_post(&fleet.url("/jobs?timeout_ms=600000"), &[], &images::noise(300, number)).unwrap();
+        match answer.status {
+            202 => {
+                let id = Some(answer.json()["id"].as_str().unwrap().to_owned());
+                let expected = Some(String::new());
+                ledger.accept(Entry { kind: Kind::Async, id, expected, faces: Vec::new() });
+            }
+            429 | 503 => {
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+                refused += 1;
+                if refused == 20 {
+                    break;
+                }
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    println!("{} jobs accepted until the disk was full, then {refused} refused", ledger.len());
+    assert!(ledger.len() > 50 && refused == 20);
+
+    // The operator makes room and starts the server again; the workers do the rest.
+    mount("remount,size=512m");
+    fleet.nats.restart();
+    fleet.add_worker();
+    fleet.wait_ready(1);
+    let streams = Streams::connect(&fleet.nats.url());
+    let entries = ledger.entries();
+    for entry in &entries {
+        let id = entry.id.as_deref().unwrap();
+        eventually("every accepted job has its outcome", || streams.result(id)["success"] == true);
+    }
+    println!("all {} have their prediction", entries.len());
+    drop(fleet);
+    let _ = std::process::Command::new("umount").arg(&store).status();
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::{eventually, http, images, models};
 
@@ -91,10 +92,10 @@ fn clients_that_hang_up_take_their_jobs_along() {
 #[test]
 fn a_deadline_is_kept_by_timer() {
     let fleet = Fleet::start(FleetPlan::default());
-    fleet.workers[0].signal(rustix::process::Signal::STOP);
+    fleet.workers[0].signal(Signal::STOP);
     let late = http::post(&fleet.url("/predict?timeout_ms=300"), &[], &images::digit(3));
     assert_eq!((late.status, late.json()["error"]["code"].as_str()), (504, Some("deadline_exceeded")));
-    fleet.workers[0].signal(rustix::process::Signal::CONT);
+    fleet.workers[0].signal(Signal::CONT);
 }
 
 #[test]
@@ -109,8 +110,38 @@ fn a_drained_worker_finishes_what_it_holds() {
                 assert_eq!(answer.status, 200, "{answer:?}");
             });
         }
-        fleet.workers[0].signal(rustix::process::Signal::TERM);
+        fleet.workers[0].signal(Signal::TERM);
         assert!(fleet.workers[0].wait().success());
     });
     assert!(fleet.workers[0].log().contains("drained"));
+}
+
+#[test]
+fn a_nats_that_hangs_does_not_pile_up_memory() {
+    let config = "[gateway]\nmax_in_flight_bytes = 33554432\n".to_owned();
+    let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    let url = fleet.url("/predict?timeout_ms=1500");
+    let gateway = &fleet.gateways[0].0;
+    let before = gateway.peak_memory();
+    fleet.nats.signal_node(0, Signal::STOP);
+    // 200 uploads of 270 KB, three times over: 160 MB in all.
+    std::thread::scope(|scope| {
+        for client in 0..200u64 {
+            let url = &url;
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let answer = http::post(url, &[], &images::noise(300, client * 3 + round));
+                    assert!([429, 503, 504].contains(&answer.status), "{answer:?}");
+                }
+            });
+        }
+    });
+    let grown = gateway.peak_memory().saturating_sub(before);
+    assert!(grown < 160 << 20, "the gateway grew by {} MiB", grown >> 20);
+    fleet.nats.signal_node(0, Signal::CONT);
+    eventually("all recovers", || http::post(&fleet.url("/predict"), &[], &images::digit(7)).status == 200);
+    eventually("nothing is held any more", || {
+        metric(&fleet.url("/metrics"), "shoal_gateway_in_flight") == 0.0
+            && metric(&fleet.url("/metrics"), "shoal_gateway_in_flight_bytes") == 0.0
+    });
 }

@@ -1,10 +1,14 @@
 //! Reading an upload: raw body or multipart, hashed while it arrives, bounded in bytes and time.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use multer::{Constraints, Multipart, SizeLimit};
+use parking_lot::Mutex;
 use shoal_shared::digest::{DigestKind, Hasher, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 
@@ -68,13 +72,18 @@ where
         }
         return Err(too_large(length, bounds.max_bytes));
     }
-    let chunks = body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()));
+    let body = Shared::new(body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())));
+    let chunks = body.clone();
     let reading = async {
-        match (is_form, boundary) {
+        let read = match (is_form, boundary) {
             (true, Some(boundary)) => read_form(chunks, boundary, Collected::new(bounds, charge)).await,
             (true, None) => Err(bad_request("the multipart content type has no boundary")),
             (false, _) => read_raw(chunks, Collected::new(bounds, charge)).await,
+        };
+        if read.is_err() {
+            discard(body).await;
         }
+        read
     };
     let collected = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
         let message = format!("the upload was not complete after {:?}", bounds.timeout);
@@ -82,6 +91,29 @@ where
     })??;
     let (image, digest, charge) = collected.finish();
     Ok(Upload { image, digest, receive: begun.elapsed(), charge })
+}
+
+/// A body that outlives whoever reads it: what a parser leaves is still there.
+struct Shared<S>(Arc<Mutex<S>>);
+
+impl<S> Shared<S> {
+    fn new(stream: S) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+}
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Stream + Unpin> Stream for Shared<S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.0.lock().poll_next_unpin(context)
+    }
 }
 
 /// Most clients read the answer only after they have sent everything; closing on them would turn

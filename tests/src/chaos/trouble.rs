@@ -91,9 +91,7 @@ impl Troublemaker {
         *self.troubles.0.entry(trouble).or_default() += 1;
         let worker = self.rng.usize(self.first_worker..fleet.workers.len());
         let gateway = self.rng.usize(0..fleet.gateways.len());
-        let begun = std::time::Instant::now();
         self.make(trouble, worker, gateway, fleet);
-        println!("{:>14?} {:?}", trouble, begun.elapsed());
     }
 
     fn make(&mut self, trouble: Trouble, worker: usize, gateway: usize, fleet: &mut Fleet) {
