@@ -1,6 +1,7 @@
 //! The closed loop: keep-alive connections, each sending the next request when the last is
 //! answered. Its latency says how long a patient client waits, not how long arrivals would.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +29,10 @@ pub struct Plan {
     pub duration: Duration,
     /// What to send, in turn.
     pub pictures: Arc<Vec<Picture>>,
+    /// Pause of each connection between an answer and its next request, drawn from this range.
+    pub think: RangeInclusive<Duration>,
+    /// Wait as long as a refusal asks for, with the same image.
+    pub obey: bool,
     /// First number; another run with another one sends other bodies.
     pub first: u64,
 }
@@ -52,15 +57,24 @@ pub async fn run(plan: Plan) -> anyhow::Result<(Record, Duration)> {
 async fn user(plan: Plan, address: String, numbers: Arc<AtomicU64>, until: Instant) -> Record {
     let mut record = Record::new();
     let mut connection = None;
+    let mut refused = None;
+    // Not all at the same moment.
+    think(&plan, Duration::ZERO).await;
     while Instant::now() < until {
-        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let number = refused.take().unwrap_or_else(|| numbers.fetch_add(1, Ordering::Relaxed));
         let picture = &plan.pictures[(number % plan.pictures.len() as u64) as usize];
         let body = Bytes::from(picture.body(number));
         let begun = Instant::now();
         match exchange(&mut connection, &plan.url, &address, body).await {
             Ok(response) => {
                 let source = response.headers().get("x-cache").and_then(|value| value.to_str().ok());
-                record.add(begun.elapsed(), &outcome(&response), source);
+                let outcome = outcome(&response);
+                record.add(begun.elapsed(), &outcome, source);
+                if plan.obey && outcome == Outcome::Refused {
+                    refused = Some(number);
+                    tokio::time::sleep(retry_after(&response)).await;
+                    continue;
+                }
             }
             Err(_) => {
                 connection = None;
@@ -68,8 +82,21 @@ async fn user(plan: Plan, address: String, numbers: Arc<AtomicU64>, until: Insta
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
+        think(&plan, *plan.think.start()).await;
     }
     record
+}
+
+async fn think(plan: &Plan, least: Duration) {
+    let most = plan.think.end().as_micros() as u64;
+    if most > 0 {
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(least.as_micros() as u64..=most))).await;
+    }
+}
+
+fn retry_after<B>(response: &Response<B>) -> Duration {
+    let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1))
 }
 
 type Connection = SendRequest<Full<Bytes>>;

@@ -1,5 +1,6 @@
 //! `shoal-loadtest`: posts images to a predict service and says how it did.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,6 +30,12 @@ struct Cli {
     /// Make every body different (JPEG, PNG)
     #[arg(long)]
     unique: bool,
+    /// Pause of each connection between two requests, seconds: one number, or a range as in 1-5
+    #[arg(long, default_value = "0", value_parser = think)]
+    think: RangeInclusive<Duration>,
+    /// Wait as long as a refusal asks for (`Retry-After`), then send the same image again
+    #[arg(long)]
+    obey: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -50,15 +57,27 @@ async fn measure(cli: Cli) -> anyhow::Result<()> {
     // Another run must not find this one's images in the cache.
     let first = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
     let duration = Duration::try_from_secs_f64(cli.seconds)?;
-    let plan = Plan { url: cli.url, connections: cli.connections, duration, pictures: Arc::new(pictures?), first };
+    let pictures = Arc::new(pictures?);
+    let Cli { url, connections, think, obey, json, .. } = cli;
+    let plan = Plan { url, connections, duration, pictures, think, obey, first };
     let (record, elapsed) = run(plan).await?;
     let summary = record.summary(elapsed);
-    if cli.json {
+    if json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         print(&summary);
     }
     Ok(())
+}
+
+fn think(text: &str) -> Result<RangeInclusive<Duration>, String> {
+    let (least, most) = text.split_once('-').unwrap_or((text, text));
+    let seconds = |text: &str| {
+        let seconds = text.trim().parse().map_err(|_| format!("`{text}` is no number of seconds"))?;
+        Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    };
+    let (least, most) = (seconds(least)?, seconds(most)?);
+    if least > most { Err("the range is empty".into()) } else { Ok(least..=most) }
 }
 
 fn picture(path: &PathBuf, unique: bool) -> anyhow::Result<Picture> {
