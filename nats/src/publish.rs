@@ -70,9 +70,9 @@ pub enum Refused {
     /// The message exceeds what the broker accepts.
     #[error("the job is too large for the queue: {0}")]
     TooLarge(String),
-    /// No stream takes this model's jobs.
-    #[error("no queue accepts jobs for this model")]
-    UnknownModel,
+    /// Nobody takes this model's jobs: it is not provisioned, or its stream has no leader just now.
+    #[error("no queue takes jobs for this model at the moment")]
+    NoQueue,
     /// The broker is gone, slow or leaderless.
     #[error("the queue is not available: {0}")]
     Unavailable(String),
@@ -157,7 +157,7 @@ fn ttl_seconds(remaining: Duration) -> u64 {
 fn refused(error: PublishError) -> Refused {
     let api = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<jetstream::Error>());
     match (error.kind(), api.map(jetstream::Error::error_code)) {
-        (PublishErrorKind::StreamNotFound, _) => Refused::UnknownModel,
+        (PublishErrorKind::StreamNotFound, _) => Refused::NoQueue,
         (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)) => {
             Refused::TooLarge(error.to_string())
         }

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
@@ -15,6 +16,9 @@ use crate::connect::{Bus, BusError};
 use crate::subjects;
 use crate::topology::RESULTS;
 
+/// "Wrong last sequence", without saying which it would be.
+const WRONG_LAST_SEQUENCE_CONSTANT: u64 = 10164;
+
 impl Bus {
     /// Stores the outcome of a job, unless it has one. Gives whether this one stands.
     pub async fn store_result(&self, job: &JobId, outcome: Vec<u8>) -> Result<bool, BusError> {
@@ -24,6 +28,8 @@ impl Bus {
         match ack.await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+            // A cluster says this while another outcome is on its way, which may yet fail.
+            Err(error) if is_contested(&error) && self.result(job).await?.is_some() => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }
@@ -76,4 +82,9 @@ impl Bus {
         let purged = stream.purge().filter(subjects::result(job)).await;
         purged.map(drop).map_err(|error| failed(error.to_string()))
     }
+}
+
+fn is_contested(error: &PublishError) -> bool {
+    let api = std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
+    api.is_some_and(|error| error.error_code().0 == WRONG_LAST_SEQUENCE_CONSTANT)
 }

@@ -99,7 +99,7 @@ async fn a_full_lane_refuses_and_the_other_lane_does_not() {
     assert!(matches!(bus.publish_job(job(Lane::Bulk)).await, Err(Refused::Full(_))));
     bus.publish_job(job(Lane::Interactive)).await.unwrap();
     let unknown = NewJob { model: "stranger".parse().unwrap(), ..job(Lane::Bulk) };
-    assert!(matches!(bus.publish_job(unknown).await, Err(Refused::UnknownModel)));
+    assert!(matches!(bus.publish_job(unknown).await, Err(Refused::NoQueue)));
 }
 
 #[tokio::test]

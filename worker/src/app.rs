@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::attempts::Attempts;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::cancel::Cancelled;
+use shoal_nats::delivery::Delivery;
 use shoal_nats::puller::Puller;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, NodeId};
@@ -32,12 +34,42 @@ pub struct Worker {
     config: WorkerConfig,
     id: NodeId,
     bus: Bus,
+    buckets: Buckets,
+    supply: Option<Supply>,
     shared: Shared,
     session: ModelSession,
     image_ms: f32,
     max_batch: usize,
     registry: Registry,
     started: Instant,
+}
+
+/// What is kept on the bus.
+#[derive(Clone)]
+struct Buckets {
+    cache: SharedCache,
+    uploads: Uploads,
+    attempts: Attempts,
+}
+
+/// Where jobs come from: a puller for each lane, with the number of jobs it may hold.
+struct Supply {
+    pullers: Vec<(Puller, usize)>,
+    deliveries: mpsc::Receiver<Delivery>,
+}
+
+impl Supply {
+    async fn attach(bus: &Bus, config: &WorkerConfig, max_batch: usize) -> anyhow::Result<Self> {
+        // Two batches: one in the session, the next decoding. More would be hoarding.
+        let capacity = [(Lane::Interactive, 2 * max_batch + config.decoders()), (Lane::Bulk, 2 * max_batch)];
+        let (delivered, deliveries) = mpsc::channel(capacity.iter().map(|(_, slots)| slots).sum());
+        let mut pullers = Vec::new();
+        for (lane, capacity) in capacity {
+            let puller = Puller::attach(bus, &config.model, lane, capacity, delivered.clone()).await?;
+            pullers.push((puller, capacity));
+        }
+        Ok(Self { pullers, deliveries })
+    }
 }
 
 impl Worker {
@@ -59,39 +91,35 @@ impl Worker {
         );
         let id = NodeId::mint("worker");
         let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
+        let buckets = Buckets {
+            cache: SharedCache::open(&bus).await?,
+            uploads: Uploads::open(&bus).await?,
+            attempts: Attempts::open(&bus).await?,
+        };
+        let supply = Some(Supply::attach(&bus, &config, max_batch).await?);
         let registry = Registry::new();
         let metrics = Arc::new(WorkerMetrics::register(&registry)?);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
         let shared = Shared { metrics, model: Arc::new(model), digest: config.nats.topology.digest, cancelled };
-        Ok(Self { config, id, bus, shared, session, image_ms, max_batch, registry, started })
+        Ok(Self { config, id, bus, buckets, supply, shared, session, image_ms, max_batch, registry, started })
     }
 
     /// Pulls, works and answers until shutdown is ordered and everything in hand is settled.
-    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
         let (ready, readiness) = watch::channel(false);
         let stop_admin = Shutdown::new();
         let listener = TcpListener::bind(&self.config.admin).await?;
         let admin = admin::serve(listener, self.registry.clone(), readiness, stop_admin.clone())?;
-        let cache = SharedCache::open(&self.bus).await?;
-        let uploads = Uploads::open(&self.bus).await?;
-        let attempts = Attempts::open(&self.bus).await?;
+        let Buckets { cache, uploads, attempts } = self.buckets.clone();
         let max_attempts = self.config.nats.topology.max_attempts.max(1);
 
-        // Two batches: one in the session, the next decoding. More would be hoarding.
-        let capacity =
-            [(Lane::Interactive, 2 * self.max_batch + self.config.decoders()), (Lane::Bulk, 2 * self.max_batch)];
-        let total: usize = capacity.iter().map(|(_, slots)| slots).sum();
-        self.shared.metrics.slots.set(total as i64);
-        let (delivered, deliveries) = mpsc::channel(total);
+        let Supply { pullers, deliveries } = self.supply.take().context("a worker runs once")?;
+        self.shared.metrics.slots.set(pullers.iter().map(|(_, capacity)| *capacity as i64).sum());
         let mut slots = Vec::new();
-        for (lane, capacity) in capacity {
-            let model = &self.config.model;
-            let puller = Puller::attach(&self.bus, model, lane, capacity, delivered.clone()).await?;
+        for (puller, capacity) in pullers {
             slots.push((puller.slots(), capacity));
-            let stop = shutdown.clone();
-            shutdown.spawn(puller.run(stop));
+            shutdown.spawn(puller.run(shutdown.clone()));
         }
-        drop(delivered);
 
         let (finished, to_settle) = mpsc::unbounded_channel();
         let settler = Settler {

@@ -221,8 +221,7 @@ pub(crate) fn refusal(refused: Refused, wait: Option<Duration>) -> Refusal {
     let code = match &refused {
         Refused::Full(_) => FailureCode::Overloaded,
         Refused::TooLarge(_) => FailureCode::TooLarge,
-        Refused::UnknownModel => FailureCode::UnknownModel,
-        Refused::Unavailable(_) => FailureCode::NoCapacity,
+        Refused::NoQueue | Refused::Unavailable(_) => FailureCode::NoCapacity,
     };
     let refusal = Refusal::from(Failure::new(code, refused.to_string()));
     if code == FailureCode::Overloaded {

@@ -113,7 +113,13 @@ impl Ledger {
                 faults.push(entry.clone());
             }
         }
-        Balance { rows, refused: self.refused.lock().clone(), faults }
+        let mut errors = BTreeMap::new();
+        for entry in self.entries.lock().iter() {
+            if let [Face::Error(code)] = entry.faces.as_slice() {
+                *errors.entry(code.clone()).or_default() += 1;
+            }
+        }
+        Balance { rows, errors, refused: self.refused.lock().clone(), faults }
     }
 }
 
@@ -154,6 +160,7 @@ impl Row {
 /// What was accepted and what became of it.
 pub struct Balance {
     rows: BTreeMap<Kind, Row>,
+    errors: BTreeMap<String, u64>,
     refused: BTreeMap<String, u64>,
     /// Jobs that are missing, contradictory or wrong.
     pub faults: Vec<Entry>,
@@ -171,6 +178,8 @@ impl fmt::Display for Balance {
             let cells = [accepted, predictions, errors, expired, cancelled, dead, missing, contradictory, wrong];
             cells.iter().try_for_each(|cell| write!(f, "{cell:>11}"))?;
         }
+        write!(f, "\nerrors:")?;
+        self.errors.iter().try_for_each(|(code, count)| write!(f, " {code} {count};"))?;
         write!(f, "\nnot accepted, and said so:")?;
         self.refused.iter().try_for_each(|(how, count)| write!(f, " {how} {count};"))
     }

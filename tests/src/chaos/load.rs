@@ -153,7 +153,7 @@ impl Shared {
             return;
         }
         if (400..500).contains(&response.status) {
-            return self.ledger.refuse("4xx");
+            return self.ledger.refuse(response.json()["error"]["code"].as_str().unwrap_or("no code"));
         }
         assert_eq!(response.status, 202, "{response:?}");
         let id = response.json()["id"].as_str().unwrap().to_owned();

@@ -30,15 +30,16 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    fn next(rng: &mut Rng) -> Self {
-        match rng.u8(0..14) {
+    /// A cluster is there to lose servers: one trouble of three is theirs.
+    fn next(rng: &mut Rng, cluster: bool) -> Self {
+        match rng.u8(0..if cluster { 20 } else { 14 }) {
             0..5 => Self::KillWorker,
             5..7 => Self::PauseWorker,
             7 => Self::DrainWorker,
             8..11 => Self::KillGateway,
             11 => Self::DrainGateway,
-            12 => Self::KillNats,
-            _ => Self::PauseNats,
+            13 => Self::PauseNats,
+            _ => Self::KillNats,
         }
     }
 
@@ -87,7 +88,7 @@ impl Troublemaker {
     /// A pause, and the next trouble.
     pub fn strike(&mut self, fleet: &mut Fleet) {
         std::thread::sleep(Duration::from_millis(self.rng.u64(100..900)));
-        let trouble = Trouble::next(&mut self.rng);
+        let trouble = Trouble::next(&mut self.rng, fleet.nats.size() > 1);
         *self.troubles.0.entry(trouble).or_default() += 1;
         let worker = self.rng.usize(self.first_worker..fleet.workers.len());
         let gateway = self.rng.usize(0..fleet.gateways.len());
