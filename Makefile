@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos fuzz bench-cache clean
+.PHONY: help run test setup fmt lint chaos fuzz bench bench-cache clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ chaos: setup ## Kill everything at random for minutes and account for every job
 fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, SHOAL_FUZZ_SEED)
 	cargo build --workspace --bins
 	SHOAL_FUZZ_RUNS=$${SHOAL_FUZZ_RUNS:-5000000} cargo test --workspace --test fuzz -- --nocapture
+
+bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (ROUNDS, SECONDS_EACH)
+	@loadtest/bench.py
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh

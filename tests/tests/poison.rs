@@ -93,32 +93,24 @@ fn a_worker_that_fails_everything_returns_its_jobs_and_leaves() {
     let models = tempfile::tempdir().unwrap();
     let plan = FleetPlan { config: "[worker]\nmax_failures = 5\n".into(), ..FleetPlan::default() };
     let mut fleet = brittle_fleet(models.path(), plan);
-    let url = fleet.url("/predict?timeout_ms=60000");
-    std::thread::scope(|scope| {
-        let asking: Vec<_> = (0..12)
-            .map(|number| {
-                scope.spawn({
-                    let url = &url;
-                    move || http::post(url, &[], &images::solid(FAILING, number))
-                })
-            })
-            .collect();
-        let status = fleet.workers[0].wait();
-        assert_eq!(status.code(), Some(70), "{status}");
-        assert!(fleet.workers[0].log().contains("failed 5 images in a row"), "{}", fleet.workers[0].log());
-        // Another one, with more patience, brings them to an end; none is lost and none is stuck.
-        fleet.workers.clear();
-        let log = fleet.nats.dir().join("patient.log");
-        let mut patient = std::process::Command::new(binary("shoal-worker"));
-        patient
-            .args(["run", "--model", "brittle", "--nats-url", &fleet.nats.url(), "--models-dir"])
-            .arg(models.path())
-            .env("SHOAL_CONFIG", fleet.nats.config().unwrap())
-            .env("SHOAL_WORKER_MAX_FAILURES", "1000");
-        let _patient = shoal_testkit::process::Process::start(&mut patient, &log);
-        for answer in asking {
-            let answer = answer.join().unwrap();
-            assert_eq!(answer.json()["error"]["code"], "dead_lettered", "{answer:?}");
-        }
-    });
+    let submit = |number| http::post(&fleet.url("/jobs"), &[], &images::solid(FAILING, number));
+    let accepted: Vec<_> = (0..12).map(submit).collect();
+    let status = fleet.workers[0].wait();
+    assert_eq!(status.code(), Some(70), "{status}");
+    assert!(fleet.workers[0].log().contains("failed 5 images in a row"), "{}", fleet.workers[0].log());
+    // Another one, with more patience, brings them to an end; none is lost and none is stuck.
+    let log = fleet.nats.dir().join("patient.log");
+    let mut patient = std::process::Command::new(binary("shoal-worker"));
+    patient
+        .args(["run", "--model", "brittle", "--nats-url", &fleet.nats.url(), "--models-dir"])
+        .arg(models.path())
+        .env("SHOAL_CONFIG", fleet.nats.config().unwrap())
+        .env("SHOAL_WORKER_MAX_FAILURES", "1000");
+    let _patient = shoal_testkit::process::Process::start(&mut patient, &log);
+    for job in accepted {
+        assert_eq!(job.status, 202, "{job:?}");
+        let path = format!("/jobs/{}?wait=60s", job.json()["id"].as_str().unwrap());
+        let answer = http::get(&fleet.url(&path));
+        assert_eq!(answer.json()["result"]["error"]["code"], "dead_lettered", "{answer:?}");
+    }
 }

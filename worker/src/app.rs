@@ -23,10 +23,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use crate::config::WorkerConfig;
 use crate::image::Preprocessor;
 use crate::metrics::WorkerMetrics;
-use crate::model::{Model, ModelSession, ModelStore, Runtime, Threads};
+use crate::model::{Crew, Model, ModelStore, Runtime, Wanted};
 use crate::pipeline::{
-    DecodePool, FailureStreak, Held, Intake, Lanes, Quarantine, SessionThread, SessionWork, Settler, Shared, lanes,
-    run_decode_thread,
+    DecodePool, FailureStreak, Held, Intake, Kind, Lanes, Quarantine, Ready, SessionThread, SessionWork, Settler,
+    Shape, Shared, lanes, run_decode_thread,
 };
 
 /// A worker that is built and not yet pulling.
@@ -37,9 +37,7 @@ pub struct Worker {
     buckets: Buckets,
     supply: Option<Supply>,
     shared: Shared,
-    session: ModelSession,
-    image_ms: f32,
-    max_batch: usize,
+    crew: Crew,
     registry: Registry,
     started: Instant,
 }
@@ -59,9 +57,10 @@ struct Supply {
 }
 
 impl Supply {
-    async fn attach(bus: &Bus, config: &WorkerConfig, max_batch: usize) -> anyhow::Result<Self> {
-        // Two batches: one in the session, the next decoding. More would be hoarding.
-        let capacity = [(Lane::Interactive, 2 * max_batch + config.decoders()), (Lane::Bulk, 2 * max_batch)];
+    async fn attach(bus: &Bus, config: &WorkerConfig, shape: Shape) -> anyhow::Result<Self> {
+        // Twice what is in the sessions: the next is being decoded. More would be hoarding.
+        let twice = 2 * shape.in_flight();
+        let capacity = [(Lane::Interactive, twice + config.decoders()), (Lane::Bulk, twice)];
         let (delivered, deliveries) = mpsc::channel(capacity.iter().map(|(_, slots)| slots).sum());
         let mut pullers = Vec::new();
         for (lane, capacity) in capacity {
@@ -78,17 +77,15 @@ impl Worker {
         let started = Instant::now();
         config.check()?;
         let runtime = Runtime::load(config.device)?;
-        let model = ModelStore::open(&config.models_dir).load(&config.model)?;
-        let threads = Threads { intra: config.session_threads(), spin: false };
-        let session = runtime.session(&model.onnx, threads)?;
-        let mut session = ModelSession::new(session, &model.manifest, model.labels.len())?;
-        let wanted = if config.max_batch == 0 { model.manifest.batch.max } else { config.max_batch };
-        let max_batch = wanted.min(session.input().fixed_batch.unwrap_or(wanted)).max(1);
-        let image_ms = warm_up(&mut session, max_batch)?;
+        let mut model = ModelStore::open(&config.models_dir).load(&config.model)?;
+        let wanted = Wanted { threads: config.session_threads(), max_batch: config.max_batch };
+        let crew = Crew::assemble(&runtime, &model, wanted)?;
+        let (shape, image_ms) = (crew.shape, crew.image_ms);
         tracing::info!(
-            model.name = %model.manifest.name, model.digest = %model.digest, max_batch,
-            threads = threads.intra, image_ms, "model warmed up"
+            model.name = %model.manifest.name, model.digest = %model.digest, ?shape, image_ms, "model warmed up"
         );
+        // Every session has its own copy.
+        model.forget_weights();
         let id = NodeId::mint("worker");
         let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
         let buckets = Buckets {
@@ -96,12 +93,12 @@ impl Worker {
             uploads: Uploads::open(&bus).await?,
             attempts: Attempts::open(&bus).await?,
         };
-        let supply = Some(Supply::attach(&bus, &config, max_batch).await?);
+        let supply = Some(Supply::attach(&bus, &config, crew.shape).await?);
         let registry = Registry::new();
         let metrics = Arc::new(WorkerMetrics::register(&registry)?);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
         let shared = Shared { metrics, model: Arc::new(model), digest: config.nats.topology.digest, cancelled };
-        Ok(Self { config, id, bus, buckets, supply, shared, session, image_ms, max_batch, registry, started })
+        Ok(Self { config, id, bus, buckets, supply, shared, crew, registry, started })
     }
 
     /// Pulls, works and answers until shutdown is ordered and everything in hand is settled.
@@ -197,10 +194,10 @@ impl Worker {
         finished: &mpsc::UnboundedSender<crate::pipeline::Finished>,
         streak: FailureStreak,
     ) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
-        let input = self.session.input().clone();
-        let pool = DecodePool::new(4 * self.max_batch, input.row_len());
-        // One batch decoded ahead: the next is whole when the session is free.
-        let (decoded, ready) = crossbeam_channel::bounded(self.max_batch);
+        let Crew { wide, narrow, shape, .. } = self.crew;
+        let input = wide.input().clone();
+        let pool = DecodePool::new(4 * shape.in_flight(), input.row_len());
+        let (ready, feeder) = Ready::new(shape, self.config.max_delay);
         let mut threads = Vec::new();
         for number in 0..self.config.decoders() {
             let spec = &self.shared.model.manifest.input;
@@ -209,41 +206,24 @@ impl Worker {
                 preprocessor.warm_up();
             }
             let (shared, pool, queue) = (self.shared.clone(), pool.clone(), queue.clone());
-            let ends = (decoded.clone(), finished.clone());
+            let ends = (feeder.clone(), finished.clone());
             threads.push(named(format!("decode-{number}"), move || {
                 run_decode_thread(&shared, preprocessor, &pool, &queue, ends);
             })?);
         }
-        let work = SessionWork {
-            shared: self.shared.clone(),
-            decoded: ready,
-            finished: finished.clone(),
-            pool,
-            max_batch: self.max_batch,
-            max_delay: self.config.max_delay,
-            streak,
-        };
-        let session = self.session;
-        threads.push(named("session-0".into(), move || SessionThread::new(work, session).run())?);
+        let work =
+            SessionWork { shared: self.shared.clone(), decoded: ready, finished: finished.clone(), pool, streak };
+        let sessions = std::iter::once((Kind::Wide, wide)).chain(narrow.into_iter().map(|one| (Kind::Narrow, one)));
+        for (number, (kind, session)) in sessions.enumerate() {
+            let thread = SessionThread::new(work.clone(), kind, session);
+            threads.push(named(format!("session-{number}"), move || thread.run())?);
+        }
         Ok(threads)
     }
 }
 
-fn named(name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(body)
-}
-
-/// Runs the session at batch 1 and at its largest batch, so that the first job pays for neither
-/// allocation nor kernel selection. Gives milliseconds for an image in a full batch.
-fn warm_up(session: &mut ModelSession, max_batch: usize) -> anyhow::Result<f32> {
-    let mut per_image = f32::INFINITY;
-    for rows in [1, max_batch, max_batch] {
-        let mut values = vec![0.0; rows * session.input().row_len()];
-        let begun = Instant::now();
-        session.run(&mut values, rows).map_err(|error| anyhow::anyhow!("warm-up: {error}"))?;
-        per_image = per_image.min(begun.elapsed().as_secs_f32() * 1e3 / rows as f32);
-    }
-    Ok(per_image)
+fn named(name: String, work: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(work)
 }
 
 /// What the heartbeat tells.
@@ -258,7 +238,7 @@ struct Heart {
 
 impl Heart {
     fn new(worker: &Worker, admin: String, slots: Vec<(Arc<Semaphore>, usize)>) -> Self {
-        let (model, session): (&Model, _) = (&worker.shared.model, &worker.session);
+        let (model, crew): (&Model, _) = (&worker.shared.model, &worker.crew);
         let status = WorkerStatus {
             id: worker.id.clone(),
             host: host_name(),
@@ -270,10 +250,10 @@ impl Heart {
                 name: model.manifest.name.clone(),
                 digest: model.digest.clone(),
                 title: model.manifest.title.clone(),
-                max_batch: worker.max_batch,
-                classes: session.classes(),
-                input_shape: session.input().shape(1)[1..].to_vec(),
-                image_ms: worker.image_ms,
+                max_batch: crew.shape.in_flight(),
+                classes: crew.wide.classes(),
+                input_shape: crew.wide.input().shape(1)[1..].to_vec(),
+                image_ms: crew.image_ms,
             },
             slots: Slots { total: slots.iter().map(|(_, capacity)| *capacity as u32).sum(), busy: 0 },
             busy: 0.0,

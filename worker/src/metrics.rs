@@ -10,6 +10,8 @@ use shoal_shared::failure::FailureCode;
 use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS};
 use shoal_shared::prediction::Timings;
 
+use crate::pipeline::Release;
+
 /// A worker's metrics.
 pub struct WorkerMetrics {
     /// Jobs by how they ended.
@@ -24,6 +26,8 @@ pub struct WorkerMetrics {
     pub stages: HistogramVec,
     /// Images in a batch.
     pub batch_size: Histogram,
+    /// Batches, by why they were closed.
+    pub batches: IntCounterVec,
     /// Images inferred.
     pub images: IntCounter,
     /// Busy time of all decode threads.
@@ -56,6 +60,10 @@ impl WorkerMetrics {
                 HistogramOpts::new("shoal_worker_batch_images", "Images in one run of a session")
                     .buckets(BATCH_BUCKETS.to_vec()),
             )?,
+            batches: IntCounterVec::new(
+                Opts::new("shoal_worker_batches_total", "Batches, by why they were closed"),
+                &["reason"],
+            )?,
             images: IntCounter::new("shoal_worker_images_total", "Images inferred")?,
             decode_busy: Counter::new(
                 "shoal_worker_decode_busy_seconds_total",
@@ -63,18 +71,19 @@ impl WorkerMetrics {
             )?,
             session_busy: Counter::new(
                 "shoal_worker_session_busy_seconds_total",
-                "Time sessions were running, summed",
+                "Time that the cores spent in sessions: one second a second at most",
             )?,
             slots: IntGauge::new("shoal_worker_slots", "Jobs this worker may hold")?,
             startup_seconds: prometheus::Gauge::new("shoal_worker_startup_seconds", "Time from start to ready")?,
         };
-        let all: [&dyn BoxedCollector; 11] = [
+        let all: [&dyn BoxedCollector; 12] = [
             &metrics.jobs,
             &metrics.retries,
             &metrics.session_failures,
             &metrics.cache_write_failures,
             &metrics.stages,
             &metrics.batch_size,
+            &metrics.batches,
             &metrics.images,
             &metrics.decode_busy,
             &metrics.session_busy,
@@ -82,6 +91,7 @@ impl WorkerMetrics {
             &metrics.startup_seconds,
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector.boxed()))?;
+        Release::ALL.iter().for_each(|reason| drop(metrics.batches.with_label_values(&[reason.as_str()])));
         metrics.jobs.with_label_values(&["prediction"]);
         FailureCode::ALL.iter().for_each(|code| drop(metrics.jobs.with_label_values(&[code.as_str()])));
         Ok(metrics)
@@ -104,10 +114,16 @@ impl WorkerMetrics {
     }
 
     /// A session ran a batch.
-    pub fn session_ran(&self, rows: usize, took: Duration) {
+    /// A session ran; `share` is the part of the cores that it has.
+    pub fn session_ran(&self, rows: usize, took: Duration, share: f64) {
         self.batch_size.observe(rows as f64);
         self.images.inc_by(rows as u64);
-        self.session_busy.inc_by(took.as_secs_f64());
+        self.session_busy.inc_by(took.as_secs_f64() * share);
+    }
+
+    /// A batch was closed.
+    pub fn released(&self, reason: Release) {
+        self.batches.with_label_values(&[reason.as_str()]).inc();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Model files, the runtime that executes them, and what their output means.
 
+mod crew;
 mod embedded;
 mod loaded;
 mod postprocess;
@@ -8,6 +9,7 @@ mod session;
 mod store;
 mod telemetry;
 
+pub use crew::{Crew, Wanted};
 pub use embedded::{DIGITS, default_model};
 pub use loaded::Model;
 pub use postprocess::rank;

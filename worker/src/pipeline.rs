@@ -2,15 +2,15 @@
 //! next type; closing the first stage lets every later one run dry, which is the drain.
 //!
 //! ```text
-//! pullers ─▶ intake ─────────────▶ lanes ─▶ decode threads ─▶ session thread ─▶ settle
-//!  slots     checks ▸ quarantine ▸ weighted   bytes → row      batch → scores    store, answer, ack
+//! pullers ─▶ intake ─────────────▶ lanes ─▶ decode threads ─▶ ready ─▶ session threads ─▶ settle
+//!  slots     checks ▸ quarantine ▸ weighted   bytes → row      batches   scores            store, answer, ack
 //! ```
 
-mod batch;
 mod decoding;
 mod intake;
 mod lanes;
 mod quarantine;
+mod ready;
 mod sessions;
 mod settle;
 mod streak;
@@ -18,18 +18,17 @@ mod streak;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::{CacheKey, DigestKind};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
 
-pub use batch::collect;
 pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
 pub use lanes::{Laned, Lanes, lanes};
 pub use quarantine::{Pass, Quarantine};
+pub use ready::{Feeder, Kind, Ready, Release, Shape, Turn};
 pub use sessions::{SessionThread, SessionWork};
 pub use settle::Settler;
 pub use streak::FailureStreak;
@@ -98,8 +97,8 @@ pub enum Verdict {
 /// The way to the settler; bounded by the slots.
 pub type FinishedSender = tokio::sync::mpsc::UnboundedSender<Finished>;
 
-/// The way to the session.
-pub type DecodedSender = Sender<Decoded>;
+/// The way to the sessions.
+pub type DecodedSender = Feeder<Decoded>;
 
 /// Microseconds since `earlier`, for [`Timings`].
 pub fn micros_since(earlier: std::time::Instant) -> u32 {

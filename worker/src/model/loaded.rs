@@ -31,6 +31,11 @@ impl Model {
         Ok(Self::new(manifest, parse_labels(files.labels), files.onnx.to_vec()))
     }
 
+    /// Frees the file, once every session has been built from it.
+    pub fn forget_weights(&mut self) {
+        self.onnx = Vec::new();
+    }
+
     /// The label of a class; its number when it has none.
     pub fn label(&self, index: usize) -> String {
         self.labels.get(index).filter(|label| !label.is_empty()).cloned().unwrap_or_else(|| format!("class {index}"))

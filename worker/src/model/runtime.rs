@@ -49,7 +49,8 @@ pub enum Device {
 pub struct Threads {
     /// Threads that share one operator.
     pub intra: usize,
-    /// Whether idle threads spin: right only when nobody else wants the cores.
+    /// Whether threads spin between the operators of a run: right only when nobody else wants the
+    /// cores meanwhile. After the run they sleep in any case.
     pub spin: bool,
 }
 
@@ -92,7 +93,8 @@ impl Runtime {
         let mut builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads.intra)?
-            .with_intra_op_spinning(threads.spin)?;
+            .with_intra_op_spinning(threads.spin)?
+            .with_config_entry("session.force_spinning_stop", "1")?;
         if self.device == Device::Cuda {
             builder = builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?;
         }

@@ -55,9 +55,7 @@ pub fn run_decode_thread(
         held.entered = Instant::now();
         shared.metrics.decode_busy.inc_by(begun.elapsed().as_secs_f64());
         match result {
-            // The session outlives the decode threads; a closed channel means that it died, and
-            // the job comes back to another worker after ack_wait.
-            Ok(()) => drop(decoded.send(Decoded { held, row })),
+            Ok(()) => decoded.push(Decoded { held, row }),
             Err(verdict) => {
                 pool.give_back(row);
                 let _ = finished.send(Finished { held, verdict, batch: 0 });

@@ -1,30 +1,26 @@
-//! The thread that owns a session: batches, runs, ranks.
+//! The threads that own a session each: take a batch, run it, rank.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Receiver;
 use shoal_shared::prediction::Prediction;
 
-use super::batch::collect;
 use super::decoding::DecodePool;
+use super::ready::{Kind, Ready};
 use super::streak::FailureStreak;
 use super::{Decoded, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
 use crate::model::{ModelSession, rank};
 
 /// What a session thread works with.
+#[derive(Clone)]
 pub struct SessionWork {
     /// What every stage shares.
     pub shared: Shared,
     /// Decoded jobs.
-    pub decoded: Receiver<Decoded>,
+    pub decoded: Ready<Decoded>,
     /// Answers.
     pub finished: FinishedSender,
     /// Where used rows go.
     pub pool: DecodePool,
-    /// Most images in one run.
-    pub max_batch: usize,
-    /// Longest wait for a batch to fill.
-    pub max_delay: Duration,
     /// Notices a session that fails everything.
     pub streak: FailureStreak,
 }
@@ -32,28 +28,27 @@ pub struct SessionWork {
 /// One session and the buffer of its batch.
 pub struct SessionThread {
     work: SessionWork,
+    kind: Kind,
     session: ModelSession,
     values: Vec<f32>,
 }
 
 impl SessionThread {
     /// For a warmed-up session.
-    pub fn new(work: SessionWork, session: ModelSession) -> Self {
-        Self { work, session, values: Vec::new() }
+    pub fn new(work: SessionWork, kind: Kind, session: ModelSession) -> Self {
+        Self { work, kind, session, values: Vec::new() }
     }
 
     /// Runs batches until the decode threads have ended.
     pub fn run(mut self) {
-        let mut batch = Vec::with_capacity(self.work.max_batch);
-        loop {
-            collect(&self.work.decoded, self.work.max_batch, self.work.max_delay, &mut batch);
-            if batch.is_empty() {
-                return;
-            }
+        let mut batch = Vec::new();
+        while let Some((turn, release)) = self.work.decoded.take(self.kind, &mut batch) {
+            self.work.shared.metrics.released(release);
             let live = self.drop_moot(&mut batch);
             if !live.is_empty() {
                 self.run_batch(live);
             }
+            drop(turn);
         }
     }
 
@@ -83,7 +78,7 @@ impl SessionThread {
         let begun = Instant::now();
         let scores = self.session.run(&mut self.values, rows);
         let metrics = &self.work.shared.metrics;
-        metrics.session_ran(rows, begun.elapsed());
+        metrics.session_ran(rows, begun.elapsed(), self.work.decoded.share(self.kind));
         match scores {
             Ok(scores) => {
                 self.work.streak.succeeded();

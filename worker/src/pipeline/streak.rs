@@ -1,11 +1,15 @@
 //! A worker whose session fails everything is quick at it: it would eat the whole queue. It notices
 //! by failures in a row, and leaves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tokio::sync::watch;
 
-/// Counts failures in a row.
+/// Counts failures in a row, over all sessions of a worker. Cheap to clone.
+#[derive(Clone)]
 pub struct FailureStreak {
-    failures: u32,
+    failures: Arc<AtomicU32>,
     most: u32,
     broken: watch::Sender<bool>,
 }
@@ -14,18 +18,18 @@ impl FailureStreak {
     /// Broken after `most` failures in a row, which the receiver is told.
     pub fn new(most: u32) -> (Self, watch::Receiver<bool>) {
         let (broken, verdict) = watch::channel(false);
-        (Self { failures: 0, most: most.max(1), broken }, verdict)
+        (Self { failures: Arc::default(), most: most.max(1), broken }, verdict)
     }
 
     /// A run succeeded.
-    pub fn succeeded(&mut self) {
-        self.failures = 0;
+    pub fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
     }
 
     /// A run of one image failed.
-    pub fn failed(&mut self) {
-        self.failures += 1;
-        if self.failures >= self.most {
+    pub fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= self.most {
             self.broken.send_replace(true);
         }
     }
@@ -42,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_success_between_failures_is_a_fresh_start() {
-        let (mut streak, verdict) = FailureStreak::new(3);
+        let (streak, verdict) = FailureStreak::new(3);
         for _ in 0..10 {
             streak.failed();
             streak.failed();

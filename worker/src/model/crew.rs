@@ -1,0 +1,170 @@
+//! The sessions of one worker: a wide one and narrow ones, tried out before the first job.
+
+use std::time::{Duration, Instant};
+
+use super::{Device, Model, ModelSession, Runtime, Threads};
+use crate::pipeline::Shape;
+
+/// A narrow session must be at least this fast in relation to the wide one to be worth its memory.
+const WORTH_IT: f64 = 0.97;
+/// Models beyond this size are loaded once only: every session holds the weights.
+const LARGEST_COPIED: usize = 256 << 20;
+
+/// Every session, and how they divide the work.
+pub struct Crew {
+    /// A thread for each core.
+    pub wide: ModelSession,
+    /// A thread each.
+    pub narrow: Vec<ModelSession>,
+    /// Who takes what.
+    pub shape: Shape,
+    /// Milliseconds for an image at full speed.
+    pub image_ms: f32,
+}
+
+/// What a crew is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Threads of the wide session.
+    pub threads: usize,
+    /// Most images in one run; 0: as the manifest says.
+    pub max_batch: usize,
+}
+
+/// Time of a run, by its number of images.
+type Curve = Vec<(usize, Duration)>;
+
+impl Crew {
+    /// Builds and measures the sessions. Also the warm-up: the first job pays for neither allocation
+    /// nor kernel selection.
+    pub fn assemble(runtime: &Runtime, model: &Model, wanted: Wanted) -> anyhow::Result<Self> {
+        let several = wanted.threads > 1 && runtime.device() == Device::Cpu && model.onnx.len() <= LARGEST_COPIED;
+        // Threads that spin between operators are right for the one session that has all the cores,
+        // as long as it runs.
+        let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin: several })?;
+        let limit = if wanted.max_batch == 0 { model.manifest.batch.max } else { wanted.max_batch };
+        let fixed = wide.input().fixed_batch;
+        let most = limit.min(fixed.unwrap_or(limit)).max(1);
+        let wide_curve = curve(std::slice::from_mut(&mut wide), most, fixed)?;
+        let alone = Shape { narrow: 0, wide_rows: 0, wide_batch: most, narrow_batch: 0 };
+        let (wide_best, wide_speed) = best(&wide_curve, 1);
+        log_curve(model, "wide", 1, wanted.threads, &wide_curve);
+        if !several {
+            return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
+        }
+        let one = Threads { intra: 1, spin: false };
+        let mut narrow = build_side_by_side(runtime, model, one, wanted.threads)?;
+        let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed)?;
+        log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
+        let (narrow_batch, narrow_speed) = best(&narrow_curve, narrow.len());
+        if narrow_speed < wide_speed * WORTH_IT {
+            tracing::debug!(wide_best, "narrow sessions are not worth their memory");
+            return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
+        }
+        let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());
+        let shape = Shape { narrow: narrow.len(), wide_rows, wide_batch: most, narrow_batch };
+        Ok(Self { wide, narrow, shape, image_ms: per_image_ms(wide_speed.max(narrow_speed)) })
+    }
+}
+
+/// Narrow sessions gain nothing from larger batches, and the queue's latency from smaller ones.
+const NARROW_BATCH: usize = 8;
+
+fn session(runtime: &Runtime, model: &Model, threads: Threads) -> anyhow::Result<ModelSession> {
+    let session = runtime.session(&model.onnx, threads)?;
+    Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
+}
+
+/// Loading takes a core for most of a second; several load in the time of one.
+fn build_side_by_side(
+    runtime: &Runtime,
+    model: &Model,
+    threads: Threads,
+    count: usize,
+) -> anyhow::Result<Vec<ModelSession>> {
+    std::thread::scope(|scope| {
+        let building: Vec<_> = (0..count).map(|_| scope.spawn(|| session(runtime, model, threads))).collect();
+        let joined = building.into_iter().map(|thread| thread.join());
+        joined.map(|built| built.map_err(|_| anyhow::anyhow!("building a session panicked"))?).collect()
+    })
+}
+
+/// Times of 1, 2, 4 … `most` images a session, all sessions at the same time.
+fn curve(sessions: &mut [ModelSession], most: usize, fixed: Option<usize>) -> anyhow::Result<Curve> {
+    let doubling = std::iter::successors(Some(1), |rows| Some(rows * 2)).take_while(|rows| *rows < most);
+    // A model with a fixed batch takes as long for one image as for all.
+    let sizes: Vec<usize> = if fixed.is_some() { vec![most] } else { doubling.chain([most]).collect() };
+    run_all(sessions, 1)?;
+    sizes.into_iter().map(|rows| Ok((rows, run_all(sessions, rows)?.min(run_all(sessions, rows)?)))).collect()
+}
+
+fn run_all(sessions: &mut [ModelSession], rows: usize) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let run = |session: &mut ModelSession| {
+            let mut values = vec![0.0; rows * session.input().row_len()];
+            session.run(&mut values, rows).map(drop)
+        };
+        let running: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || run(session))).collect();
+        running.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(ran) => ran.map_err(|error| anyhow::anyhow!("warm-up: {error}")),
+            Err(_) => Err(anyhow::anyhow!("warm-up: the session panicked")),
+        })
+    })?;
+    Ok(begun.elapsed())
+}
+
+/// The batch with most images a second, and that number, for so many sessions.
+fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
+    let speeds = curve.iter().map(|&(rows, took)| (rows, (rows * sessions) as f64 / took.as_secs_f64().max(1e-9)));
+    // A larger batch must be worth the longer wait.
+    speeds.fold((1, 0.0), |best, next| if next.1 > best.1 * 1.01 { next } else { best })
+}
+
+/// Images up to which the wide session has answered before the narrow ones would have.
+fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
+    let narrow_time = |rows: usize| {
+        let share = rows.div_ceil(sessions);
+        narrow.iter().find(|(size, _)| *size >= share).map(|(_, took)| *took)
+    };
+    let quicker = wide.iter().take_while(|(rows, took)| narrow_time(*rows).is_none_or(|narrow| *took <= narrow));
+    quicker.last().map_or(0, |(rows, _)| *rows)
+}
+
+fn per_image_ms(speed: f64) -> f32 {
+    (1e3 / speed.max(1e-9)) as f32
+}
+
+fn log_curve(model: &Model, kind: &str, sessions: usize, threads: usize, curve: &Curve) {
+    let text: Vec<String> =
+        curve.iter().map(|(rows, took)| format!("{rows}: {:.2}", took.as_secs_f64() * 1e3)).collect();
+    tracing::info!(
+        model.name = %model.manifest.name, kind, sessions, threads, batch_ms = text.join(", "),
+        "sessions measured"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve_of(ms: &[(usize, u64)]) -> Curve {
+        ms.iter().map(|&(rows, ms)| (rows, Duration::from_millis(ms))).collect()
+    }
+
+    #[test]
+    fn the_wide_session_has_what_it_answers_sooner() {
+        let wide = curve_of(&[(1, 10), (2, 20), (4, 40), (8, 80)]);
+        // Two at a time: one image each in 18 ms, so that from two on they are quicker.
+        let narrow = curve_of(&[(1, 18), (2, 34), (4, 66)]);
+        assert_eq!(crossover(&wide, &narrow, 2), 1);
+        // Wide scales perfectly, narrow badly: wide is quicker for all.
+        assert_eq!(crossover(&wide, &curve_of(&[(1, 40), (2, 80), (4, 160)]), 2), 8);
+    }
+
+    #[test]
+    fn a_larger_batch_must_be_worth_it() {
+        assert_eq!(best(&curve_of(&[(1, 10), (2, 19), (4, 38), (8, 76)]), 1).0, 2);
+        assert_eq!(best(&curve_of(&[(1, 10), (8, 81)]), 2), (1, 200.0));
+    }
+}

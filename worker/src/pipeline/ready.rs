@@ -1,0 +1,301 @@
+//! Decoded images on their way to the sessions: who may take how many, and when.
+//!
+//! Two kinds of sessions share the cores. The *wide* one has a thread for each core and answers one
+//! image soonest; *narrow* ones have a thread each and, side by side, work off a queue fastest. They
+//! never run at the same time: idle, the wide one takes what comes; when more is ready than it is
+//! good for, the narrow ones take over and share it out, until they have run dry.
+//!
+//! While batches run, the next collect here by themselves: no delay is needed to form them under
+//! load, and none is paid when idle.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// How the sessions divide the work. Measured at warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// Narrow sessions; 0: there is the wide one only.
+    pub narrow: usize,
+    /// The wide session takes over from idle up to so many images.
+    pub wide_rows: usize,
+    /// Most images in one run of the wide session.
+    pub wide_batch: usize,
+    /// Most images in one run of a narrow session.
+    pub narrow_batch: usize,
+}
+
+impl Shape {
+    /// Images that can be in the sessions at once.
+    pub fn in_flight(&self) -> usize {
+        self.wide_batch.max(self.narrow * self.narrow_batch)
+    }
+}
+
+/// A kind of session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A thread for each core.
+    Wide,
+    /// One thread.
+    Narrow,
+}
+
+/// Why a batch was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// It had as many images as the session takes.
+    Full,
+    /// Nothing else was ready.
+    Ready,
+    /// The delay was over.
+    Delay,
+}
+
+impl Release {
+    /// Every reason.
+    pub const ALL: [Release; 3] = [Release::Full, Release::Ready, Release::Delay];
+
+    /// Word in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Release::Full => "full",
+            Release::Ready => "ready",
+            Release::Delay => "delay",
+        }
+    }
+}
+
+/// The queue. Cheap to clone.
+pub struct Ready<T>(Arc<Inner<T>>);
+
+struct Inner<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    shape: Shape,
+    delay: Duration,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    feeders: usize,
+    wide_runs: bool,
+    narrow_runs: usize,
+}
+
+/// Puts images in; when the last one is dropped, the queue ends.
+pub struct Feeder<T>(Ready<T>);
+
+/// The right to run; given back when dropped.
+pub struct Turn<T>(Ready<T>, Kind);
+
+impl<T> Clone for Ready<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Ready<T> {
+    /// An empty queue and its first feeder. `delay` is the longest wait for a batch to fill.
+    pub fn new(shape: Shape, delay: Duration) -> (Self, Feeder<T>) {
+        let state = State { items: VecDeque::new(), feeders: 1, wide_runs: false, narrow_runs: 0 };
+        let ready = Self(Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), shape, delay }));
+        (ready.clone(), Feeder(ready))
+    }
+
+    /// The part of the cores that a session of that kind has.
+    pub fn share(&self, kind: Kind) -> f64 {
+        match kind {
+            Kind::Wide => 1.0,
+            Kind::Narrow => 1.0 / self.0.shape.narrow.max(1) as f64,
+        }
+    }
+
+    /// The next batch for a session of that kind, as soon as it is its turn. `None` at the end.
+    pub fn take(&self, kind: Kind, batch: &mut Vec<T>) -> Option<(Turn<T>, Release)> {
+        let Inner { state, changed, shape, delay } = &*self.0;
+        let mut state = state.lock();
+        while !state.is_turn_of(kind, shape) {
+            if state.items.is_empty() && state.feeders == 0 {
+                return None;
+            }
+            changed.wait(&mut state);
+        }
+        let most = match kind {
+            Kind::Wide => shape.wide_batch,
+            Kind::Narrow => {
+                // The first one to wake must not take what the others could do at the same time.
+                let idle = shape.narrow - state.narrow_runs;
+                state.items.len().div_ceil(idle).min(shape.narrow_batch)
+            }
+        };
+        match kind {
+            Kind::Wide => state.wide_runs = true,
+            Kind::Narrow => state.narrow_runs += 1,
+        }
+        let full = if kind == Kind::Wide { shape.wide_batch } else { shape.narrow_batch };
+        let closes_at = Instant::now() + *delay;
+        let mut timed_out = false;
+        while state.items.len() < full && state.feeders > 0 && !delay.is_zero() && !timed_out {
+            timed_out = changed.wait_until(&mut state, closes_at).timed_out();
+        }
+        let rows = state.items.len().min(if delay.is_zero() { most } else { full });
+        batch.extend(state.items.drain(..rows));
+        let release = match () {
+            () if rows == full => Release::Full,
+            () if timed_out => Release::Delay,
+            () => Release::Ready,
+        };
+        drop(state);
+        changed.notify_all();
+        Some((Turn(self.clone(), kind), release))
+    }
+}
+
+impl<T> State<T> {
+    fn is_turn_of(&self, kind: Kind, shape: &Shape) -> bool {
+        let waiting = self.items.len();
+        if waiting == 0 || self.wide_runs {
+            return false;
+        }
+        let narrow = shape.narrow > 0 && (self.narrow_runs > 0 || waiting > shape.wide_rows);
+        match kind {
+            Kind::Wide => !narrow,
+            Kind::Narrow => narrow,
+        }
+    }
+}
+
+impl<T> Feeder<T> {
+    /// Puts one image in; waits while the sessions have as much as they can take next.
+    pub fn push(&self, item: T) {
+        let Inner { state, changed, shape, .. } = &*self.0.0;
+        let mut state = state.lock();
+        while state.items.len() >= shape.in_flight() {
+            changed.wait(&mut state);
+        }
+        state.items.push_back(item);
+        drop(state);
+        changed.notify_all();
+    }
+}
+
+impl<T> Clone for Feeder<T> {
+    fn clone(&self) -> Self {
+        self.0.0.state.lock().feeders += 1;
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Drop for Feeder<T> {
+    fn drop(&mut self) {
+        self.0.0.state.lock().feeders -= 1;
+        self.0.0.changed.notify_all();
+    }
+}
+
+impl<T> Drop for Turn<T> {
+    fn drop(&mut self) {
+        let mut state = self.0.0.state.lock();
+        match self.1 {
+            Kind::Wide => state.wide_runs = false,
+            Kind::Narrow => state.narrow_runs -= 1,
+        }
+        drop(state);
+        self.0.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape { narrow: 2, wide_rows: 1, wide_batch: 8, narrow_batch: 4 };
+    const WIDE_ONLY: Shape = Shape { narrow: 0, wide_rows: 0, wide_batch: 8, narrow_batch: 0 };
+
+    fn take(ready: &Ready<u32>, kind: Kind) -> (Vec<u32>, Turn<u32>, Release) {
+        let mut batch = Vec::new();
+        let (turn, release) = ready.take(kind, &mut batch).unwrap();
+        (batch, turn, release)
+    }
+
+    fn is_turn(ready: &Ready<u32>, kind: Kind) -> bool {
+        ready.0.state.lock().is_turn_of(kind, &ready.0.shape)
+    }
+
+    #[test]
+    fn one_image_goes_to_the_wide_session_and_many_to_the_narrow_ones() {
+        let (ready, feeder) = Ready::new(SHAPE, Duration::ZERO);
+        feeder.push(0);
+        assert!(is_turn(&ready, Kind::Wide) && !is_turn(&ready, Kind::Narrow));
+        let (batch, turn, _) = take(&ready, Kind::Wide);
+        assert_eq!(batch, [0]);
+        (1..=6).for_each(|item| feeder.push(item));
+        assert!(!is_turn(&ready, Kind::Narrow), "the wide one has the cores");
+        drop(turn);
+        assert!(is_turn(&ready, Kind::Narrow) && !is_turn(&ready, Kind::Wide));
+        // Shared out, although one could have taken four.
+        let (first, first_turn, _) = take(&ready, Kind::Narrow);
+        let (second, second_turn, _) = take(&ready, Kind::Narrow);
+        assert_eq!((first.as_slice(), second.as_slice()), ([1, 2, 3].as_slice(), [4, 5, 6].as_slice()));
+        // As long as one of them runs, what comes is theirs.
+        drop(first_turn);
+        feeder.push(7);
+        assert!(is_turn(&ready, Kind::Narrow) && !is_turn(&ready, Kind::Wide));
+        drop(second_turn);
+        assert!(is_turn(&ready, Kind::Wide));
+    }
+
+    #[test]
+    fn takes_what_is_ready_and_never_more_than_the_session_takes() {
+        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::ZERO);
+        (0..8).for_each(|item| feeder.push(item));
+        let (batch, turn, release) = take(&ready, Kind::Wide);
+        assert_eq!((batch.len(), release), (8, Release::Full));
+        drop(turn);
+        (0..3).for_each(|item| feeder.push(item));
+        let (batch, _, release) = take(&ready, Kind::Wide);
+        assert_eq!((batch.len(), release), (3, Release::Ready));
+    }
+
+    #[test]
+    fn a_delay_ends_when_the_batch_is_full_or_the_time_is_over() {
+        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::from_millis(20));
+        feeder.push(1);
+        let (batch, turn, release) = take(&ready, Kind::Wide);
+        assert_eq!((batch.len(), release), (1, Release::Delay));
+        drop(turn);
+        (0..8).for_each(|item| feeder.push(item));
+        assert_eq!(take(&ready, Kind::Wide).2, Release::Full);
+    }
+
+    #[test]
+    fn a_full_queue_holds_its_feeders_and_a_closed_one_gives_its_rest() {
+        let (ready, feeder) = Ready::new(SHAPE, Duration::ZERO);
+        let taken = std::thread::scope(|scope| {
+            let feeding = feeder.clone();
+            scope.spawn(move || (0..100).for_each(|item| feeding.push(item)));
+            drop(feeder);
+            let sessions: Vec<_> = [Kind::Wide, Kind::Narrow, Kind::Narrow]
+                .into_iter()
+                .map(|kind| {
+                    let ready = ready.clone();
+                    scope.spawn(move || {
+                        let (mut batch, mut taken) = (Vec::new(), 0);
+                        while let Some((turn, _)) = ready.take(kind, &mut batch) {
+                            assert!(ready.0.state.lock().items.len() <= SHAPE.in_flight());
+                            taken += batch.len();
+                            batch.clear();
+                            drop(turn);
+                        }
+                        taken
+                    })
+                })
+                .collect();
+            sessions.into_iter().map(|session| session.join().unwrap()).sum::<usize>()
+        });
+        assert_eq!(taken, 100);
+    }
+}
