@@ -109,7 +109,7 @@ fn a_worker_that_fails_everything_returns_its_jobs_and_leaves() {
     let _patient = shoal_testkit::process::Process::start(&mut patient, &log);
     for job in accepted {
         assert_eq!(job.status, 202, "{job:?}");
-        let path = format!("/jobs/{}?wait=60s", job.json()["id"].as_str().unwrap());
+        let path = format!("/jobs/{}?wait=60", job.json()["id"].as_str().unwrap());
         let answer = http::get(&fleet.url(&path));
         assert_eq!(answer.json()["result"]["error"]["code"], "dead_lettered", "{answer:?}");
     }
