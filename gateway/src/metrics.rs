@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use shoal_nats::backlog::Backlog;
 use shoal_shared::metrics::LATENCY_BUCKETS;
+use shoal_shared::names::{Lane, ModelName};
 
 use crate::predict::Source;
 
@@ -37,6 +41,12 @@ pub struct GatewayMetrics {
     pub saved_seconds: prometheus::Counter,
     /// Answers that nobody waited for any more.
     pub late_answers: IntCounter,
+    /// Jobs in the queue, by model, lane and state.
+    pub queue_jobs: IntGaugeVec,
+    /// How long a new job would wait, by model.
+    pub queue_wait: GaugeVec,
+    /// Age of the oldest job, by model and lane.
+    pub queue_oldest: GaugeVec,
     /// Workers that take jobs.
     pub workers_ready: IntGauge,
     /// Whether the connection to NATS is up.
@@ -92,6 +102,21 @@ impl GatewayMetrics {
                 "shoal_gateway_late_answers_total",
                 "Answers that nobody waited for any more",
             )?,
+            queue_jobs: IntGaugeVec::new(
+                Opts::new("shoal_queue_jobs", "Jobs in the queue: waiting, in a worker's hands, delivered again"),
+                &["model", "lane", "state"],
+            )?,
+            queue_wait: GaugeVec::new(
+                Opts::new(
+                    "shoal_queue_wait_seconds",
+                    "How long a new job would wait: what is ahead over the rate it is worked off at",
+                ),
+                &["model"],
+            )?,
+            queue_oldest: GaugeVec::new(
+                Opts::new("shoal_queue_oldest_job_seconds", "Age of the oldest job that has not ended"),
+                &["model", "lane"],
+            )?,
             workers_ready: IntGauge::new(
                 "shoal_gateway_workers_ready",
                 "Workers that take jobs, as this gateway hears them",
@@ -112,6 +137,9 @@ impl GatewayMetrics {
         registry.register(Box::new(metrics.cache_entries.clone()))?;
         registry.register(Box::new(metrics.saved_seconds.clone()))?;
         registry.register(Box::new(metrics.late_answers.clone()))?;
+        registry.register(Box::new(metrics.queue_jobs.clone()))?;
+        registry.register(Box::new(metrics.queue_wait.clone()))?;
+        registry.register(Box::new(metrics.queue_oldest.clone()))?;
         registry.register(Box::new(metrics.workers_ready.clone()))?;
         registry.register(Box::new(metrics.nats_up.clone()))?;
         Source::ALL.iter().for_each(|source| drop(metrics.predictions.with_label_values(&[source.as_str()])));
@@ -124,6 +152,15 @@ impl GatewayMetrics {
         self.predictions.with_label_values(&[source.as_str()]).inc();
         if source != Source::Miss {
             self.saved_seconds.inc_by(f64::from(infer_us) / 1e6);
+        }
+    }
+
+    /// What waits in one lane.
+    pub fn queued(&self, model: &ModelName, lane: Lane, backlog: &Backlog) {
+        let states =
+            [("waiting", backlog.pending), ("in_flight", backlog.in_flight), ("redelivered", backlog.redelivered)];
+        for (state, jobs) in states {
+            self.queue_jobs.with_label_values(&[model.as_str(), lane.as_str(), state]).set(jobs as i64);
         }
     }
 

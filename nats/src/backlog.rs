@@ -1,6 +1,9 @@
 //! What waits in the queue, read through the JetStream API, which the consumer's leader answers:
 //! monitoring endpoints of followers report stale numbers.
 
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
@@ -45,10 +48,22 @@ impl Bus {
         })
     }
 
+    /// How long the oldest job of a lane has been there; `None` when the lane is empty.
+    pub async fn oldest_job(&self, model: &ModelName, lane: Lane) -> Result<Option<Duration>, BusError> {
+        let failed = |error: String| BusError::request("reading the oldest job", error);
+        let stream = self.js.get_stream_no_info(JOBS).await.map_err(|error| failed(error.to_string()))?;
+        let oldest = stream.raw_message_builder().sequence(1).next_by_subject(subjects::job(model, lane)).send().await;
+        match oldest {
+            Ok(message) => Ok(Some(SystemTime::now().duration_since(message.time.into()).unwrap_or_default())),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
     /// Whether the jobs stream answers: the broker can accept jobs.
     pub async fn accepts_jobs(&self) -> bool {
         let asked = self.js.get_stream(JOBS);
-        matches!(tokio::time::timeout(std::time::Duration::from_secs(1), asked).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(Duration::from_secs(1), asked).await, Ok(Ok(_)))
     }
 
     /// Models whose jobs the stream takes.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{self, Client, Response};
 use shoal_testkit::{eventually, images, models};
 
@@ -153,6 +153,13 @@ fn a_full_queue_is_a_refusal_with_a_time() {
         (0..8).map(|n| http::post(&fleet.url("/jobs"), &[], &images::digit_variant(1, n))).collect();
     assert_eq!(statuses(accepted.iter()), BTreeMap::from([(202, 5), (429, 3)]));
     assert!(retry_after(&accepted[7]) >= Duration::from_secs(1));
+    let waiting = "shoal_queue_jobs{lane=\"bulk\",model=\"digits\",state=\"waiting\"}";
+    let oldest = "shoal_queue_oldest_job_seconds{lane=\"bulk\",model=\"digits\"}";
+    eventually("the metrics show what waits", || {
+        let in_hand = "shoal_queue_jobs{lane=\"bulk\",model=\"digits\",state=\"in_flight\"}";
+        let url = fleet.url("/metrics");
+        metric(&url, waiting) + metric(&url, in_hand) == 5.0 && metric(&url, oldest) > 0.0
+    });
     eventually("the gateway notices that no worker is left", || {
         http::get(&fleet.url("/readyz")).json()["workers"] == 0
     });

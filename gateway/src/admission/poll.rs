@@ -34,6 +34,7 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
         for model in predictor.models().fleet().models() {
             if let Some(observation) = observe(&predictor, &model.name).await {
                 predictor.admission().observe(&model.name, observation);
+                report(&predictor, &model.name, round).await;
             }
         }
     }
@@ -52,10 +53,29 @@ fn strength(fleet: &Fleet, model: &ModelName) -> (f64, usize) {
     (speed, workers.len())
 }
 
+/// What waits, for people and for scrapers. The oldest job costs a request of its own: seldom asked.
+async fn report(predictor: &Predictor, model: &ModelName, round: u32) {
+    let metrics = predictor.metrics();
+    let wait = predictor.admission().wait(model).unwrap_or_default();
+    metrics.queue_wait.with_label_values(&[model.as_str()]).set(wait.as_secs_f64());
+    if !round.is_multiple_of(IDLE) {
+        return;
+    }
+    for lane in Lane::ALL {
+        if let Ok(oldest) = predictor.bus().oldest_job(model, lane).await {
+            let labels = [model.as_str(), lane.as_str()];
+            metrics.queue_oldest.with_label_values(&labels).set(oldest.unwrap_or_default().as_secs_f64());
+        }
+    }
+}
+
 async fn observe(predictor: &Predictor, model: &ModelName) -> Option<Observation> {
     let (bus, fleet) = (predictor.bus(), predictor.models().fleet());
     let both = tokio::try_join!(bus.backlog(model, Lane::Interactive), bus.backlog(model, Lane::Bulk));
     let (interactive, bulk): (Backlog, Backlog) = both.ok()?;
+    for (lane, backlog) in [(Lane::Interactive, interactive), (Lane::Bulk, bulk)] {
+        predictor.metrics().queued(model, lane, &backlog);
+    }
     let (speed, workers) = strength(fleet, model);
     Some(Observation {
         at: Instant::now(),
