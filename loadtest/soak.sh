@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # A fleet under steady load for long: memory and descriptors of every process, and their slope.
-#   MINUTES=20 USERS=230 loadtest/soak.sh [IMAGE]
-# Users pause 1 to 5 s between requests; every body is different. ResNet-50 int8 with made-up weights.
+#   MINUTES=20 USERS=230 THINK=1-5 MODEL=resnet50-synth-int8 loadtest/soak.sh [IMAGE]
+# Users pause THINK seconds between requests; every body is different. The default model is ResNet-50
+# int8 with made-up weights; with MODEL=digits the caches are full within a minute.
 set -euo pipefail
 cd "${BASH_SOURCE[0]%/*}/.."
 
-minutes=${MINUTES:-20} users=${USERS:-230} image=${1:-worker/models/digits/samples/digit-3.jpg}
+minutes=${MINUTES:-20} users=${USERS:-230} think=${THINK:-1-5} model=${MODEL:-resnet50-synth-int8} image=${1:-worker/models/digits/samples/digit-3.jpg}
 bin=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
 
 cargo build --release --quiet --workspace --bins
 "$bin/shoal" models synth resnet50 --int8 --models-dir "$work/data/models" >/dev/null
-"$bin/shoal" up --model resnet50-synth-int8 --port 8901 --nats-port 0 --data-dir "$work/data" >"$work/up.log" 2>&1 &
+"$bin/shoal" up --model "$model" --port 8901 --nats-port 0 --data-dir "$work/data" >"$work/up.log" 2>&1 &
 until grep -q Ctrl-C "$work/up.log"; do sleep 0.1; done
 
-"$bin/shoal-loadtest" --url "http://127.0.0.1:8901/predict" --connections "$users" --think 1-5 --unique \
+"$bin/shoal-loadtest" --url "http://127.0.0.1:8901/predict" --connections "$users" --think "$think" --unique \
     --seconds $((minutes * 60)) --image "$image" --obey --json >"$work/load.json" &
 load=$!
 while kill -0 $load 2>/dev/null; do
