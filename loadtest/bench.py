@@ -13,7 +13,6 @@ import os
 import pathlib
 import platform
 import re
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -44,7 +43,7 @@ def running(command, log, ready):
             time.sleep(0.05)
         yield process
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait()
 
 

@@ -59,7 +59,11 @@ fn images() {
     feed("image", folder(&repository().join("worker/tests/images")), |input| {
         let _ = format_of(input);
         let header = sniff(input, &LIMITS);
-        if let Ok(pixels) = decode(input, &LIMITS) {
+        let (whole, reduced) = (decode(input, &LIMITS, None), decode(input, &LIMITS, Some(8)));
+        if let Ok(reduced) = reduced {
+            assert_eq!(reduced.rgb.len(), (reduced.width * reduced.height * 3) as usize);
+        }
+        if let Ok(pixels) = whole {
             assert!(header.is_ok(), "decoded, and refused at the door: {header:?}");
             assert!(u64::from(pixels.width) * u64::from(pixels.height) <= LIMITS.max_pixels);
         }

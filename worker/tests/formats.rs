@@ -6,7 +6,7 @@ use std::path::Path;
 use shoal_shared::failure::FailureCode;
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::Preprocessor;
+use shoal_worker::image::{Pixels, Preprocessor, decode};
 
 const RED: [f32; 3] = [220.0, 30.0, 30.0];
 const GREEN: [f32; 3] = [30.0, 180.0, 40.0];
@@ -60,6 +60,49 @@ fn a_camera_held_any_way_gives_an_upright_picture() {
     for name in turned.chain(["turned-6.png".into(), "turned-6.webp".into()]) {
         assert_close(&name, quadrants(&file(&name)), [RED, GREEN, BLUE, GREY], 14.0);
     }
+}
+
+/// The mean of each square of `factor` by `factor` pixels.
+fn boxed(pixels: &Pixels, factor: u32) -> Vec<f32> {
+    let (width, height) = (pixels.width.div_ceil(factor), pixels.height.div_ceil(factor));
+    let mut means = Vec::new();
+    for (y, x, channel) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c)))) {
+        let rows = y * factor..pixels.height.min((y + 1) * factor);
+        let inside =
+            rows.flat_map(|row| (x * factor..pixels.width.min((x + 1) * factor)).map(move |column| (row, column)));
+        let values: Vec<f32> = inside
+            .map(|(row, column)| f32::from(pixels.rgb[((row * pixels.width + column) * 3 + channel) as usize]))
+            .collect();
+        means.push(values.iter().sum::<f32>() / values.len() as f32);
+    }
+    means
+}
+
+#[test]
+fn a_reduced_decode_shows_what_averaging_the_whole_picture_shows() {
+    let limits = ImageLimits::default();
+    for name in ["scenery-420.jpg", "scenery-422.jpg", "scenery-444.jpg", "scenery-restart.jpg", "scenery-gray.jpg"] {
+        let bytes = file(name);
+        let whole = decode(&bytes, &limits, None).unwrap();
+        for (needed, factor) in [(12, 8), (24, 4), (48, 2)] {
+            let reduced = decode(&bytes, &limits, Some(needed)).unwrap();
+            assert_eq!((reduced.width, reduced.height), (161u32.div_ceil(factor), 121u32.div_ceil(factor)), "{name}");
+            let expected = boxed(&whole, factor);
+            let off: Vec<f32> = reduced
+                .rgb
+                .iter()
+                .zip(&expected)
+                .map(|(found, expected)| (f32::from(*found) - expected).abs())
+                .collect();
+            let (mean, most) = (off.iter().sum::<f32>() / off.len() as f32, off.iter().copied().fold(0.0, f32::max));
+            println!("{name} at 1/{factor}: off by {mean:.2} on average, {most:.1} at most");
+            assert!(mean < 2.5 && most < 40.0, "{name} at 1/{factor}: {mean} {most}");
+        }
+        assert_eq!(decode(&bytes, &limits, Some(120)).unwrap().width, 161, "no margin: the whole picture");
+    }
+    // Not of this kind: decoded whole.
+    let progressive = decode(&file("progressive.jpg"), &limits, Some(4)).unwrap();
+    assert_eq!((progressive.width, progressive.height), (64, 48));
 }
 
 #[test]

@@ -23,10 +23,12 @@ pub struct Pixels {
 
 /// Decodes an image within `limits`. Every failure is the image's, with a sentence that says what
 /// is wrong with it.
-pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, Failure> {
+///
+/// An image whose shorter side is much longer than `needed` may come at a fraction of its size.
+pub fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
     let header = sniff(bytes, limits)?;
     match header.format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits),
+        ImageFormat::Jpeg => jpeg::decode(bytes, limits, needed),
         _ => decode_other(bytes, header, limits),
     }
 }

@@ -1,4 +1,8 @@
-//! JPEG: the common case, decoded on its fast path.
+//! JPEG: the common case, decoded on its fast path, and large ones at a fraction of their size.
+
+mod frame;
+mod huffman;
+mod scaled;
 
 use image::metadata::Orientation;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -10,7 +14,10 @@ use zune_jpeg::JpegDecoder;
 
 use super::decode::Pixels;
 
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, Failure> {
+use scaled::{Remaining, Scaled};
+
+/// `needed`: pixels that the shorter side must keep; what is larger may come smaller.
+pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
     if !is_complete(bytes) {
         return Err(corrupt("it ends before its end marker"));
     }
@@ -20,9 +27,13 @@ pub(super) fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Pixels, Failu
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| corrupt(&error.to_string()))?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    let rgb = decoder.decode().map_err(|error| corrupt(&error.to_string()))?;
     let info = decoder.info().ok_or_else(|| corrupt("it has no frame header"))?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
+    let remaining = needed.and_then(|needed| Remaining::for_side(width.min(height), needed));
+    if let Some(Scaled { width, height, rgb }) = remaining.and_then(|remaining| scaled::decode(bytes, remaining)) {
+        return Ok(Pixels { width, height, rgb, orientation: orientation.unwrap_or(Orientation::NoTransforms) });
+    }
+    let rgb = decoder.decode().map_err(|error| corrupt(&error.to_string()))?;
     if rgb.len() != width as usize * height as usize * 3 {
         return Err(corrupt("its colour components do not make up an RGB image"));
     }

@@ -45,7 +45,11 @@ impl Preprocessor {
 
     /// Decodes, resizes, normalises: `row` must hold [`Preprocessor::row_len`] values.
     pub fn prepare(&mut self, bytes: &[u8], row: &mut [f32]) -> Result<(), Failure> {
-        let pixels = decode(bytes, &self.limits)?;
+        let needed = match self.mode {
+            Resize::ShorterSide => self.shorter_side,
+            Resize::Stretch | Resize::Fit => self.target.0.max(self.target.1),
+        };
+        let pixels = decode(bytes, &self.limits, Some(needed))?;
         let rgb = resize(&mut self.resizer, pixels, self.mode, self.shorter_side, self.target)?;
         self.normalise(&rgb, row);
         Ok(())

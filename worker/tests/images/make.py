@@ -3,6 +3,7 @@
 The scene, 64x48: red, green above blue, light grey. `python make.py` rewrites the files here.
 """
 
+import math
 from pathlib import Path
 
 from PIL import Image
@@ -36,6 +37,17 @@ def turned(image, orientation):
     return image, exif
 
 
+def scenery():
+    """Waves of every length, 161x121: what a reduced decode must not fold into something else."""
+    image = Image.new("RGB", (161, 121))
+    wave = lambda x, y, length, turn: math.sin((x * math.cos(turn) + y * math.sin(turn)) * 2 * math.pi / length)
+    for y in range(image.height):
+        for x in range(image.width):
+            long, short = wave(x, y, 90, 0.4), wave(x, y, 7, 1.2)
+            image.putpixel((x, y), (int(128 + 70 * long + 30 * short), int(120 - 60 * long), int(100 + 50 * wave(x, y, 40, 2))))
+    return image
+
+
 def save(image, name, **options):
     image.save(HERE / name, **options)
 
@@ -56,6 +68,10 @@ def main():
     save(image.convert("L"), "gray.png")
     save(image.convert("LA"), "gray-alpha.png")
     save(image.convert("L").convert("I;16").point(lambda value: value * 257), "gray16.png")
+    for name, sampling in (("420", "4:2:0"), ("422", "4:2:2"), ("444", "4:4:4")):
+        save(scenery(), f"scenery-{name}.jpg", quality=80, subsampling=sampling)
+    save(scenery(), "scenery-restart.jpg", quality=80, restart_marker_blocks=3)
+    save(scenery().convert("L"), "scenery-gray.jpg", quality=80)
     black = Image.new("RGB", image.size)
     save(image, "animated.gif", save_all=True, append_images=[black], duration=100)
     for orientation in range(2, 9):
