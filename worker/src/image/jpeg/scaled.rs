@@ -27,10 +27,10 @@ pub(super) enum Remaining {
 }
 
 impl Remaining {
-    /// The smallest picture whose shorter side still has a margin over `needed`: what is left to do
-    /// is a proper resize. `None` when only the full size will do.
+    /// The smallest picture whose shorter side is still twice as long as `needed`: then the resize
+    /// that follows decides what is seen. `None` when only the full size will do.
     pub(super) fn for_side(shorter: u32, needed: u32) -> Option<Self> {
-        let enough = |remaining: Self| shorter / 8 * remaining as u32 >= needed + needed / 4;
+        let enough = |remaining: Self| shorter / 8 * remaining as u32 >= 2 * needed;
         [Self::One, Self::Two, Self::Four].into_iter().find(|remaining| enough(*remaining))
     }
 }
@@ -266,9 +266,9 @@ mod tests {
 
     #[test]
     fn the_size_is_the_smallest_with_a_margin() {
-        assert_eq!(Remaining::for_side(3000, 256), Some(Remaining::One));
-        assert_eq!(Remaining::for_side(1536, 256), Some(Remaining::Two));
-        assert_eq!(Remaining::for_side(700, 256), Some(Remaining::Four));
-        assert_eq!(Remaining::for_side(375, 256), None);
+        assert_eq!(Remaining::for_side(4100, 256), Some(Remaining::One));
+        assert_eq!(Remaining::for_side(3000, 256), Some(Remaining::Two));
+        assert_eq!(Remaining::for_side(1536, 256), Some(Remaining::Four));
+        assert_eq!(Remaining::for_side(700, 256), None);
     }
 }
