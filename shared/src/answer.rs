@@ -89,6 +89,23 @@ pub struct TimingMs {
 }
 
 impl TimingMs {
+    /// The stages that are known, by name, in the order of the path.
+    pub fn known(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let stages = [
+            ("receive", self.receive),
+            ("cache", self.cache),
+            ("publish", self.publish),
+            ("queue", self.queue),
+            ("fetch", self.fetch),
+            ("decode", self.decode),
+            ("batch_wait", self.batch_wait),
+            ("infer", self.infer),
+            ("store", self.store),
+            ("total", self.total),
+        ];
+        stages.into_iter().filter_map(|(name, ms)| Some((name, ms?)))
+    }
+
     /// The worker's part.
     pub fn of_worker(timings: &Timings) -> Self {
         let ms = |us: u32| Some(f64::from(us) / 1e3);

@@ -14,6 +14,8 @@ fn every_sample_is_recognised_as_form_and_as_raw_body() {
         assert_eq!(form.json()["prediction"], digit.to_string());
         assert_eq!(form.json()["cache"], "miss");
         assert!(form.json()["timing_ms"]["infer"].as_f64().unwrap() > 0.0);
+        let timing = form.header("server-timing").unwrap();
+        assert!(timing.contains("decode;dur=") && timing.contains("total;dur="), "{timing}");
         let raw = http::post(&fleet.url("/predict?top_k=3"), &[], &image);
         assert_eq!(raw.json()["prediction"], digit.to_string());
         assert_eq!(raw.json()["top"].as_array().unwrap().len(), 3);

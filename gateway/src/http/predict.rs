@@ -83,6 +83,7 @@ async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &P
 
 fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> warp::reply::Response {
     let tag = caching::entity_tag(answered);
+    let server_timing = server_timing(&timing);
     let mut response = if caching::is_known(headers, &tag) {
         let mut response = warp::reply::Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -91,7 +92,15 @@ fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, timin
         json(StatusCode::OK, &body(answered, top_k, timing))
     };
     caching::describe(&mut response, answered, &tag);
+    if let Ok(value) = server_timing.parse() {
+        response.headers_mut().insert("server-timing", value);
+    }
     response
+}
+
+/// Browsers show it beside the request (W3C Server Timing, milliseconds).
+fn server_timing(timing: &TimingMs) -> String {
+    timing.known().map(|(stage, ms)| format!("{stage};dur={ms}")).collect::<Vec<_>>().join(", ")
 }
 
 fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
