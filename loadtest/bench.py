@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import tempfile
 import time
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
@@ -89,7 +88,7 @@ def resnet(work, image, model):
 
 
 def processes():
-    """CPU seconds of every process of the fleet, and of the generator's parent's children, by name."""
+    """CPU seconds of all processes, by name."""
     seconds, tick = {}, os.sysconf("SC_CLK_TCK")
     for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -97,15 +96,6 @@ def processes():
             name, fields = re.search(r"\((.*)\)", text).group(1), text.rpartition(")")[2].split()
             seconds[name] = seconds.get(name, 0) + (int(fields[11]) + int(fields[12])) / tick
     return seconds
-
-
-def worker_metric(name):
-    workers = json.load(urllib.request.urlopen(f"http://127.0.0.1:{PORT}/models"))["workers"]
-    total = 0.0
-    for worker in workers:
-        page = urllib.request.urlopen(f"http://{worker['admin']}/metrics").read().decode()
-        total += sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith(name + " "))
-    return total
 
 
 def path(work, images):
@@ -116,18 +106,14 @@ def path(work, images):
             load(image, 64, True)
             runs = []
             for _ in range(ROUNDS):
-                before, busy = processes(), [worker_metric(f"shoal_worker_{part}_busy_seconds_total") for part in ("decode", "session")]
+                before = processes()
                 run = load(image, 64, True)
                 after = processes()
-                busy = [worker_metric(f"shoal_worker_{part}_busy_seconds_total") - was for part, was in zip(("decode", "session"), busy)]
                 count = run["outcomes"]["ok"]
-                cpu = {part: (after[part] - before[part]) / count * 1e6 for part in ("shoal-gateway", "shoal-worker", "nats-server")}
-                run["cpu_us"] = cpu | {"decode": busy[0] / count * 1e6, "session": busy[1] / count * 1e6}
-                run["outside_us"] = sum(cpu.values()) - sum(busy) / count * 1e6
+                run["cpu_us"] = {part: (after[part] - before[part]) / count * 1e6 for part in ("shoal-gateway", "shoal-worker", "nats-server")}
                 runs.append(run)
             rows[name] = {
                 "rps": statistics.median(run["requests_per_second"] for run in runs),
-                "outside_us": statistics.median(run["outside_us"] for run in runs),
                 "cpu_us": runs[-1]["cpu_us"],
             }
             print(name, rows[name], flush=True)
@@ -159,10 +145,10 @@ def table(results):
             spread([row["rps_repeated"] / row["bare"] for row in rounds], 2),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| digit model, 64 connections, every body different | requests/s | CPU outside decode and inference, µs a request | gateway | worker | nats-server |", "| --- " * 6 + "|"]
+    lines += ["", "| digit model, 64 connections, every body different | requests/s | CPU, µs a request: gateway | worker, with decoding and inference | nats-server |", "| --- " * 5 + "|"]
     for name, row in results["path"].items():
         cpu = row["cpu_us"]
-        lines.append(f"| {name} | {row['rps']:.0f} | {row['outside_us']:.0f} | {cpu['shoal-gateway']:.0f} | {cpu['shoal-worker']:.0f} | {cpu['nats-server']:.0f} |")
+        lines.append(f"| {name} | {row['rps']:.0f} | {cpu['shoal-gateway']:.0f} | {cpu['shoal-worker']:.0f} | {cpu['nats-server']:.0f} |")
     return "\n".join(lines)
 
 
