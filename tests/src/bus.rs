@@ -76,6 +76,17 @@ impl Streams {
         })
     }
 
+    /// Whether a stream of a cluster has a leader and every copy has caught up.
+    pub fn is_whole(&self, stream: &str) -> bool {
+        self.runtime.block_on(async {
+            let Ok(stream) = self.context.get_stream(stream).await else { return false };
+            stream.cached_info().cluster.as_ref().is_some_and(|cluster| {
+                let caught_up = |copy: &jetstream::stream::PeerInfo| copy.current && !copy.offline;
+                cluster.leader.is_some() && cluster.replicas.iter().all(caught_up)
+            })
+        })
+    }
+
     /// The server that leads a stream of a cluster.
     pub fn leader(&self, stream: &str) -> Option<String> {
         self.runtime.block_on(async {

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use rustix::process::Signal;
 
 use crate::bus::Streams;
+use crate::eventually;
 use crate::fleet::Fleet;
 
 /// What happens to whom.
@@ -119,6 +120,7 @@ impl Troublemaker {
                 fleet.restart_gateway(gateway);
             }
             Trouble::KillNats => {
+                wait_until_whole(fleet);
                 let node = self.nats_node(fleet);
                 fleet.nats.kill_node(node);
                 std::thread::sleep(Duration::from_millis(self.rng.u64(0..1500)));
@@ -146,4 +148,16 @@ fn leader(fleet: &Fleet) -> Option<usize> {
     }
     let name = Streams::connect(&fleet.nats.url()).leader("JOBS")?;
     Some(name.strip_prefix('n')?.parse::<usize>().ok()? - 1)
+}
+
+/// Three copies bear the loss of one server at a time: the next is killed when every stream that
+/// holds what was accepted has all of its copies again.
+fn wait_until_whole(fleet: &Fleet) {
+    if fleet.nats.size() == 1 {
+        return;
+    }
+    let streams = Streams::connect(&fleet.nats.url());
+    for stream in ["JOBS", "RESULTS", "DEAD", "KV_shoal_jobs", "KV_shoal_attempts"] {
+        eventually("every copy has caught up", || streams.is_whole(stream));
+    }
 }
