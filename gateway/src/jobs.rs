@@ -10,7 +10,7 @@ use shoal_nats::register::Registered;
 use shoal_shared::answer::{Answer, ErrorBody};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::headers::{ACCEPT_JSON, Deadline};
-use shoal_shared::names::{JobId, ModelName};
+use shoal_shared::names::JobId;
 use shoal_shared::sniff::sniff;
 
 use crate::admission::Refusal;
@@ -92,8 +92,13 @@ impl Predictor {
             no_store: ask.caching.no_store,
             traceparent: ask.traceparent,
         };
-        let published = inner.bus.publish_job(job).await;
-        let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&model)))?;
+        let published = match inner.bus.publish_job(job).await {
+            Ok(published) => published,
+            Err(refused) => {
+                self.forget_upload(&id, &ask.image).await;
+                return Err(refusal(refused, inner.admission.wait(&model)));
+            }
+        };
         let registered = Registered {
             sequence: published.sequence,
             model: model.clone(),
@@ -104,10 +109,18 @@ impl Predictor {
         if let Err(error) = inner.register.write(&id, &registered).await {
             // Not accepted, then: nobody could ask for it.
             inner.bus.cancel_job(&model, &id, Some(published.sequence)).await;
+            self.forget_upload(&id, &ask.image).await;
             return Err(no_capacity(error.to_string()).into());
         }
         inner.metrics.accepted.inc();
         Ok(JobView::accepted(id))
+    }
+
+    /// What was stored beside a job that was not accepted in the end.
+    async fn forget_upload(&self, id: &JobId, image: &Bytes) {
+        if image.len() > self.config().inline_bytes {
+            self.parts().uploads.remove(id.as_str()).await;
+        }
     }
 
     /// How a job stands; waits for its outcome for at most `patience`.
@@ -154,22 +167,6 @@ impl Predictor {
         self.parts().uploads.remove(id.as_str()).await;
         let outcome = if stands { Some(body.into()) } else { bus.result(id).await.map_err(unavailable)? };
         Ok(outcome.map_or_else(|| JobView::accepted(id.clone()), |outcome| JobView::settled(id.clone(), &outcome)))
-    }
-}
-
-impl crate::models::Models {
-    /// The model meant by a job: its queue must be there, a worker may come later.
-    pub async fn accepting(&self, named: Option<&ModelName>) -> Result<ModelName, Failure> {
-        let failure = match self.resolve(named).await {
-            Ok(status) => return Ok(status.name),
-            Err(failure) => failure,
-        };
-        let provisioned = self.provisioned().await;
-        let wanted = named.or(self.default_model());
-        match wanted.or(provisioned.first()) {
-            Some(name) if provisioned.contains(name) => Ok(name.clone()),
-            _ => Err(failure),
-        }
     }
 }
 

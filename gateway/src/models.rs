@@ -40,11 +40,6 @@ impl Models {
         &self.fleet
     }
 
-    /// The model used when a request names none.
-    pub fn default_model(&self) -> Option<&ModelName> {
-        self.default.as_ref()
-    }
-
     /// The model meant by a request: the one it names, or the default.
     pub async fn resolve(&self, named: Option<&ModelName>) -> Result<ModelStatus, Failure> {
         let name = match named.or(self.default.as_ref()) {
@@ -54,6 +49,19 @@ impl Models {
         match self.fleet.model(&name) {
             Some(status) => Ok(status),
             None => Err(self.why_not(&name).await),
+        }
+    }
+
+    /// The model meant by a job: its queue must be there, a worker may come later.
+    pub async fn accepting(&self, named: Option<&ModelName>) -> Result<ModelName, Failure> {
+        let failure = match self.resolve(named).await {
+            Ok(status) => return Ok(status.name),
+            Err(failure) => failure,
+        };
+        let provisioned = self.provisioned().await;
+        match named.or(self.default.as_ref()).or(provisioned.first()) {
+            Some(name) if provisioned.contains(name) => Ok(name.clone()),
+            _ => Err(failure),
         }
     }
 

@@ -290,7 +290,7 @@ impl Predictor {
         self.fly(Mission { ask, model: model.name, key, by_cache, deadline: asked + timeout }).await
     }
 
-    pub(crate) fn remembered(&self, key: &CacheKey) -> Option<Answered> {
+    fn remembered(&self, key: &CacheKey) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
         let (source, key) = (Source::Hit, key.clone());
         Some(Answered { entry, source, key, served: None, cache: Duration::ZERO, publish: None })

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::config::WorkerConfig;
 pub use backoff::{CrashLoop, RestartPolicy, jittered};
-pub use readiness::Readiness;
+pub use readiness::{Readiness, comes_to_work};
 
 /// How long a replacement may take to start. Loading a large model is most of it.
 const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(120);
@@ -138,12 +138,7 @@ impl Keeper {
     async fn replace(&self, old: Running) -> anyhow::Result<Running> {
         let _turn = self.turn.lock().await;
         let mut new = self.start()?;
-        let told = tokio::time::timeout(REPLACEMENT_PATIENCE, new.readiness.told());
-        let is_ready = tokio::select! {
-            told = told => told.is_ok(),
-            _ = new.child.wait() => false,
-        };
-        if !is_ready {
+        if !comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE).await {
             tracing::error!(worker = self.number, "the replacement did not start; the old worker stays");
             let _ = new.child.kill().await;
             return Ok(old);

@@ -18,7 +18,7 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Every dead letter: job, model, attempts, last worker, reason
+    /// Every dead letter: job, queue, attempts, reason
     List,
     /// One dead letter with its headers
     Show {

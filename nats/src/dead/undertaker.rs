@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use shoal_shared::answer::Answer;
@@ -14,11 +15,12 @@ use shoal_shared::headers;
 use shoal_shared::names::JobId;
 use shoal_shared::process::shutdown::Shutdown;
 
-use super::bury::{Epitaph, Remains, dead_outcome};
+use super::bury::{Epitaph, Remains, dead_outcome, without};
 use crate::attempts::Attempts;
 use crate::connect::{Bus, BusError};
 use crate::subjects;
-use crate::topology::{ADVISORIES, JOBS, UNDERTAKER};
+use crate::topology::{ADVISORIES, JOBS, MAX_MESSAGE, UNDERTAKER};
+use crate::uploads::Uploads;
 
 /// How long the undertaker waits for work before it asks again.
 const UNDERTAKER_EXPIRY: Duration = Duration::from_secs(20);
@@ -80,12 +82,24 @@ impl Bus {
     pub(super) async fn bury_message(&self, job: StreamMessage, epitaph: &Epitaph) -> Result<(), BusError> {
         let Some((model, lane)) = subjects::parse_job(&job.subject) else { return Ok(()) };
         let subject = subjects::dead(&model, lane);
-        let remains = Remains { subject, sequence: job.sequence, headers: job.headers.clone(), payload: job.payload };
-        self.bury_remains(remains, epitaph).await?;
+        let (headers, payload) = self.with_image(&job).await?;
+        self.bury_remains(Remains { subject, sequence: job.sequence, headers, payload }, epitaph).await?;
         tracing::warn!(job.sequence, reason = epitaph.reason, "job moved to the dead letters");
         self.tell_publisher(&job.headers, job.sequence, epitaph).await?;
         self.remove_job(job.sequence).await;
         Ok(())
+    }
+
+    /// A job's headers and image, wherever that travelled; without the image when it is gone or too
+    /// large for a message.
+    async fn with_image(&self, job: &StreamMessage) -> Result<(HeaderMap, Bytes), BusError> {
+        if let Some(object) = job.headers.get(headers::OBJECT) {
+            let found = Uploads::open(self).await?.get(object.as_str(), MAX_MESSAGE as usize).await;
+            if let Ok(Some(image)) = found {
+                return Ok((without(&job.headers, headers::OBJECT), image));
+            }
+        }
+        Ok((job.headers.clone(), job.payload.clone()))
     }
 
     async fn tell_publisher(&self, map: &HeaderMap, sequence: u64, epitaph: &Epitaph) -> Result<(), BusError> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shoal_shared::process::notify::READY;
+use tokio::process::Child;
 
 /// What one child has said.
 pub struct Readiness {
@@ -51,6 +52,14 @@ impl Readiness {
         while !self.was_told() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// Whether a child comes to work within `patience`; one that ends first does not.
+pub async fn comes_to_work(child: &mut Child, readiness: &Readiness, patience: Duration) -> bool {
+    tokio::select! {
+        told = tokio::time::timeout(patience, readiness.told()) => told.is_ok(),
+        _ = child.wait() => false,
     }
 }
 

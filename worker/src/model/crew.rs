@@ -59,6 +59,9 @@ impl Crew {
         let (narrow_batch, narrow_speed) = best(&narrow_curve, narrow.len());
         if narrow_speed < wide_speed * WORTH_IT {
             tracing::debug!(wide_best, "narrow sessions are not worth their memory");
+            // Under load it runs beside everything else then.
+            wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
+            run_all(std::slice::from_mut(&mut wide), most)?;
             return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
         }
         let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());

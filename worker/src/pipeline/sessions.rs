@@ -43,6 +43,10 @@ impl SessionThread {
     pub fn run(mut self) {
         let mut batch = Vec::new();
         while let Some((turn, release)) = self.work.decoded.take(self.kind, &mut batch) {
+            if batch.is_empty() {
+                // While this session waited for more, another one took what there was.
+                continue;
+            }
             self.work.shared.metrics.released(release);
             let live = self.drop_moot(&mut batch);
             if !live.is_empty() {

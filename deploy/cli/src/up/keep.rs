@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use rustix::process::Signal;
-use shoal_worker::fleet::{CrashLoop, Readiness, RestartPolicy, signal};
+use shoal_worker::fleet::{CrashLoop, Readiness, RestartPolicy, comes_to_work, signal};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -233,12 +233,7 @@ impl Keeper {
             Replacement::Successor => {}
         }
         let mut new = self.service.spawn(&self.launch)?;
-        let told = tokio::time::timeout(REPLACEMENT_PATIENCE, new.readiness.told());
-        let is_ready = tokio::select! {
-            told = told => told.is_ok(),
-            _ = new.child.wait() => false,
-        };
-        if !is_ready {
+        if !comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE).await {
             eprintln!("the new {name} did not start; the old one stays:\n{}", tail(&self.launch.log(name)));
             let _ = new.child.kill().await;
             return Ok(old);
