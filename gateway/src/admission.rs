@@ -88,6 +88,15 @@ struct State {
     metrics: Arc<GatewayMetrics>,
 }
 
+/// What waits in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// Jobs that no worker has yet.
+    pub waiting: u64,
+    /// How long a new job would wait, where that is longest.
+    pub wait: Duration,
+}
+
 /// A place inside; given back when dropped.
 pub struct Place {
     admission: Admission,
@@ -161,6 +170,17 @@ impl Admission {
     /// How long a new job of a model would wait now; `None` while nothing is known.
     pub fn wait(&self, model: &ModelName) -> Option<Duration> {
         self.0.doors.lock().queues.get(model)?.forecast.wait(Instant::now())
+    }
+
+    /// What waits, all models together.
+    pub fn queues(&self) -> Queues {
+        let now = Instant::now();
+        let doors = self.0.doors.lock();
+        let forecasts = doors.queues.values().map(|queue| &queue.forecast);
+        forecasts.fold(Queues::default(), |sum, forecast| Queues {
+            waiting: sum.waiting + forecast.waiting(now),
+            wait: sum.wait.max(forecast.wait(now).unwrap_or_default()),
+        })
     }
 
     /// Whether somebody knocked within `period`.

@@ -24,7 +24,7 @@ use crate::http::Serving;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 use crate::predict::{Parts, Predictor, Source};
-use crate::{admission, http, micro};
+use crate::{admission, attribution, http, micro};
 
 /// How long a gateway waits for the workers' answer to its roll call before it takes requests.
 const ROLL_CALL: Duration = Duration::from_millis(500);
@@ -103,6 +103,7 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     shutdown.spawn(async move { sweeper.run_sweeper(stop).await });
 
     shutdown.spawn(admission::poll(predictor.clone(), shutdown.clone()));
+    shutdown.spawn(attribution::run(predictor.clone(), shutdown.clone()));
 
     let (flights, stop) = (predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {

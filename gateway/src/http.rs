@@ -7,6 +7,7 @@
 //! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
 //! | `GET /models` | [`info`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
+//! | `GET /api/bottleneck`, `/api/targets` | [`info`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
 
 mod caching;
@@ -49,6 +50,10 @@ pub fn routes(
         .or(info::readyz(predictor.clone()))
         .unify()
         .or(info::metrics(predictor.clone(), registry))
+        .unify()
+        .or(info::bottleneck(predictor.clone()))
+        .unify()
+        .or(info::targets(predictor.clone()))
         .unify();
     let page = page::routes().or(page::samples(predictor)).unify();
     api.boxed()

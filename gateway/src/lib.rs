@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`predict`] | the use case: cache, join, publish, wait; knows no HTTP |
 //! | [`admission`] | who may come in, and when those may come back who may not |
+//! | [`attribution`] | which part is the bottleneck, judged every second |
 //! | [`jobs`] | asynchronous jobs: accepted, waited for, cancelled |
 //! | [`cache`] | the memory tier, in front of the shared bucket |
 //! | [`flights`] | one job for all who ask the same at the same time |
@@ -17,6 +18,7 @@
 
 pub mod admission;
 pub mod app;
+pub mod attribution;
 pub mod cache;
 pub mod config;
 pub mod flights;

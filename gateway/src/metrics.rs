@@ -1,15 +1,26 @@
 //! Everything a gateway measures, registered once.
 
-use std::time::Duration;
+mod fleet;
+mod streams;
 
+use parking_lot::Mutex;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use shoal_nats::backlog::Backlog;
-use shoal_shared::metrics::LATENCY_BUCKETS;
+use shoal_shared::attribution::{STAGES, StageTimes};
+use shoal_shared::metrics::{Exemplars, LATENCY_BUCKETS, advance, register_all, register_process};
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::predict::Source;
+pub use fleet::FleetMetrics;
+pub use streams::StreamMetrics;
+
+/// The histogram that has exemplars.
+const REQUEST_SECONDS: &str = "shoal_gateway_request_seconds";
+/// Bounds at which predictions are refused.
+const BOUNDS: [&str; 3] = ["in_flight", "share", "wait"];
 
 /// A gateway's metrics.
 pub struct GatewayMetrics {
@@ -29,8 +40,18 @@ pub struct GatewayMetrics {
     pub refused: IntCounterVec,
     /// Requests answered from a remembered refusal.
     pub negative_hits: IntCounter,
-    /// Time of a prediction in each stage the gateway sees.
-    pub stages: HistogramVec,
+    /// Time of answered predictions in each stage, in the order of [`STAGES`].
+    stages: Vec<Histogram>,
+    /// The same, summed over those that a worker computed.
+    computed: Mutex<Computed>,
+    /// Busy time of the runtime's threads.
+    pub busy: Counter,
+    /// Threads of the runtime.
+    pub threads: IntGauge,
+    /// Round trips to the JetStream API.
+    pub broker_seconds: Histogram,
+    /// Requests with a trace.
+    pub exemplars: Exemplars,
     /// Predictions dropped from memory for want of room.
     pub evictions: IntCounter,
     /// Bytes of predictions in memory.
@@ -38,7 +59,7 @@ pub struct GatewayMetrics {
     /// Predictions in memory.
     pub cache_entries: IntGauge,
     /// Inference time that the cache made unnecessary.
-    pub saved_seconds: prometheus::Counter,
+    pub saved_seconds: Counter,
     /// Answers that nobody waited for any more.
     pub late_answers: IntCounter,
     /// Jobs in the queue, by model, lane and state.
@@ -47,8 +68,12 @@ pub struct GatewayMetrics {
     pub queue_wait: GaugeVec,
     /// Age of the oldest job, by model and lane.
     pub queue_oldest: GaugeVec,
-    /// Workers that take jobs.
-    pub workers_ready: IntGauge,
+    /// Deliveries by the broker, by model and lane.
+    pub queue_delivered: IntCounterVec,
+    /// What the broker keeps.
+    pub streams: StreamMetrics,
+    /// What the fleet is and lacks.
+    pub fleet: FleetMetrics,
     /// Whether the connection to NATS is up.
     pub nats_up: IntGauge,
 }
@@ -57,13 +82,17 @@ impl GatewayMetrics {
     /// Registers everything; every series exists from the start.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let histogram = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+        let stages = HistogramVec::new(
+            histogram("shoal_gateway_stage_seconds", "Time of answered predictions in each stage"),
+            &["stage"],
+        )?;
         let metrics = Self {
             requests: IntCounterVec::new(
                 Opts::new("shoal_gateway_requests_total", "Requests answered, by route and status"),
                 &["route", "status"],
             )?,
             request_seconds: HistogramVec::new(
-                histogram("shoal_gateway_request_seconds", "Time from the request's head to the answer, by route"),
+                histogram(REQUEST_SECONDS, "Time from the request's head to the answer, by route"),
                 &["route"],
             )?,
             in_flight: IntGauge::new("shoal_gateway_in_flight", "Predictions being awaited")?,
@@ -84,17 +113,25 @@ impl GatewayMetrics {
                 "shoal_gateway_cache_negative_hits_total",
                 "Uploads refused from memory: the same bytes were no image a moment ago",
             )?,
-            stages: HistogramVec::new(
-                histogram("shoal_gateway_stage_seconds", "Time of a prediction in each stage the gateway sees"),
-                &["stage"],
+            stages: STAGES.iter().map(|stage| stages.with_label_values(&[stage])).collect(),
+            computed: Mutex::default(),
+            busy: Counter::new(
+                "shoal_gateway_busy_seconds_total",
+                "Time that threads of the gateway's runtime were working, summed",
             )?,
+            threads: IntGauge::new("shoal_gateway_threads", "Threads of the gateway's runtime")?,
+            broker_seconds: Histogram::with_opts(histogram(
+                "shoal_gateway_broker_seconds",
+                "Round trips to the JetStream API",
+            ))?,
+            exemplars: Exemplars::new(REQUEST_SECONDS, "route", LATENCY_BUCKETS),
             evictions: IntCounter::new(
                 "shoal_gateway_cache_evictions_total",
                 "Predictions dropped from memory for want of room",
             )?,
             cache_bytes: IntGauge::new("shoal_gateway_cache_bytes", "Bytes of predictions in memory")?,
             cache_entries: IntGauge::new("shoal_gateway_cache_entries", "Predictions in memory")?,
-            saved_seconds: prometheus::Counter::new(
+            saved_seconds: Counter::new(
                 "shoal_gateway_cache_saved_inference_seconds_total",
                 "Inference time that the cache made unnecessary",
             )?,
@@ -117,33 +154,44 @@ impl GatewayMetrics {
                 Opts::new("shoal_queue_oldest_job_seconds", "Age of the oldest job that has not ended"),
                 &["model", "lane"],
             )?,
-            workers_ready: IntGauge::new(
-                "shoal_gateway_workers_ready",
-                "Workers that take jobs, as this gateway hears them",
+            queue_delivered: IntCounterVec::new(
+                Opts::new("shoal_queue_delivered_total", "Deliveries by the broker, repeated ones included"),
+                &["model", "lane"],
             )?,
+            streams: StreamMetrics::register(registry)?,
+            fleet: FleetMetrics::register(registry)?,
             nats_up: IntGauge::new("shoal_gateway_nats_up", "1 while the connection to NATS is up")?,
         };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.request_seconds.clone()))?;
-        registry.register(Box::new(metrics.in_flight.clone()))?;
-        registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
-        registry.register(Box::new(metrics.predictions.clone()))?;
-        registry.register(Box::new(metrics.accepted.clone()))?;
-        registry.register(Box::new(metrics.refused.clone()))?;
-        registry.register(Box::new(metrics.negative_hits.clone()))?;
-        registry.register(Box::new(metrics.stages.clone()))?;
-        registry.register(Box::new(metrics.evictions.clone()))?;
-        registry.register(Box::new(metrics.cache_bytes.clone()))?;
-        registry.register(Box::new(metrics.cache_entries.clone()))?;
-        registry.register(Box::new(metrics.saved_seconds.clone()))?;
-        registry.register(Box::new(metrics.late_answers.clone()))?;
-        registry.register(Box::new(metrics.queue_jobs.clone()))?;
-        registry.register(Box::new(metrics.queue_wait.clone()))?;
-        registry.register(Box::new(metrics.queue_oldest.clone()))?;
-        registry.register(Box::new(metrics.workers_ready.clone()))?;
-        registry.register(Box::new(metrics.nats_up.clone()))?;
+        register_process(registry, "gateway")?;
+        register_all(
+            registry,
+            &[
+                &metrics.requests,
+                &metrics.request_seconds,
+                &metrics.in_flight,
+                &metrics.in_flight_bytes,
+                &metrics.predictions,
+                &metrics.accepted,
+                &metrics.refused,
+                &metrics.negative_hits,
+                &stages,
+                &metrics.busy,
+                &metrics.threads,
+                &metrics.broker_seconds,
+                &metrics.evictions,
+                &metrics.cache_bytes,
+                &metrics.cache_entries,
+                &metrics.saved_seconds,
+                &metrics.late_answers,
+                &metrics.queue_jobs,
+                &metrics.queue_wait,
+                &metrics.queue_oldest,
+                &metrics.queue_delivered,
+                &metrics.nats_up,
+            ],
+        )?;
         Source::ALL.iter().for_each(|source| drop(metrics.predictions.with_label_values(&[source.as_str()])));
-        ["in_flight", "share", "wait"].iter().for_each(|bound| drop(metrics.refused.with_label_values(&[bound])));
+        BOUNDS.iter().for_each(|bound| drop(metrics.refused.with_label_values(&[bound])));
         Ok(metrics)
     }
 
@@ -162,10 +210,45 @@ impl GatewayMetrics {
         for (state, jobs) in states {
             self.queue_jobs.with_label_values(&[model.as_str(), lane.as_str(), state]).set(jobs as i64);
         }
+        advance(&self.queue_delivered.with_label_values(&[model.as_str(), lane.as_str()]), backlog.delivered);
     }
 
-    /// A stage took this long.
-    pub fn stage(&self, stage: &str, took: Duration) {
-        self.stages.with_label_values(&[stage]).observe(took.as_secs_f64());
+    /// A prediction was answered whole.
+    pub fn took(&self, source: Source, stages: &StageTimes) {
+        for (histogram, seconds) in self.stages.iter().zip(stages.0) {
+            // A stage that did not happen would only blur the others.
+            if seconds > 0.0 {
+                histogram.observe(seconds);
+            }
+        }
+        if source == Source::Miss {
+            let mut computed = self.computed.lock();
+            computed.count += 1;
+            computed.stages.add(stages);
+        }
     }
+
+    /// Predictions that a worker computed for this gateway so far, and their time.
+    pub fn computed(&self) -> Computed {
+        *self.computed.lock()
+    }
+
+    /// Predictions answered so far.
+    pub fn answered(&self) -> u64 {
+        Source::ALL.iter().map(|source| self.predictions.with_label_values(&[source.as_str()]).get()).sum()
+    }
+
+    /// Predictions refused so far for want of time or room.
+    pub fn refusals(&self) -> u64 {
+        BOUNDS.iter().map(|bound| self.refused.with_label_values(&[bound]).get()).sum()
+    }
+}
+
+/// Predictions that a worker computed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Computed {
+    /// How many.
+    pub count: u64,
+    /// Their times, summed.
+    pub stages: StageTimes,
 }

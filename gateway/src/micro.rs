@@ -1,6 +1,7 @@
 //! The NATS front door: `predict.<model>` takes an image and answers as HTTP does.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use shoal_nats::service::{PredictRequest, PredictService};
 use shoal_shared::answer::{ErrorBody, Success};
@@ -39,6 +40,7 @@ async fn answer(request: PredictRequest, predictor: &Predictor) {
 }
 
 async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Success, Refusal> {
+    let begun = Instant::now();
     let model = match &request.model {
         Ok(model) => model.clone(),
         Err(error) => return Err(Failure::new(FailureCode::BadRequest, error.to_string()).into()),
@@ -56,7 +58,8 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
         tenant: Tenant::on_nats(),
         charge: Arc::new(charge),
     };
-    let answered = predictor.predict(ask).await?;
+    let mut answered = predictor.predict(ask).await?;
+    predictor.took(&mut answered, begun);
     let success = Success::of(&answered.entry.prediction, request.top_k);
     let success = match &answered.served {
         Some(served) => success.served(served),

@@ -4,11 +4,13 @@
 //! the queue. A waiter exists before its job is published, and nothing polls.
 
 mod flight;
+mod waterfall;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use shoal_nats::Bus;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::claims::Claims;
@@ -16,6 +18,7 @@ use shoal_nats::peers::{FlightNews, Peers};
 use shoal_nats::register::Register;
 use shoal_nats::replies::Replies;
 use shoal_nats::uploads::Uploads;
+use shoal_shared::attribution::{Report, Situation, StageTimes, attribute};
 use shoal_shared::digest::{CacheKey, DigestKind, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
@@ -23,7 +26,7 @@ use shoal_shared::prediction::Served;
 use shoal_shared::sniff::{ImageLimits, sniff};
 
 use flight::{Landed, Mission};
-pub(crate) use flight::{place_image, refusal};
+pub(crate) use flight::{Published, place_image, refusal};
 
 use crate::admission::{Admission, Charge, Refusal, Tenant};
 use crate::cache::{Entry, MemoryCache};
@@ -102,10 +105,8 @@ pub struct Answered {
     pub key: CacheKey,
     /// Who computed it, when that just happened.
     pub served: Option<Served>,
-    /// Time in the cache's tiers.
-    pub cache: Duration,
-    /// Time until the broker had the job.
-    pub publish: Option<Duration>,
+    /// Where the time went from the complete upload to the answer.
+    pub stages: StageTimes,
 }
 
 /// The parts that answer. Cheap to clone.
@@ -125,6 +126,7 @@ pub(crate) struct Inner {
     pub(crate) claims: Claims,
     pub(crate) register: Register,
     pub(crate) admission: Admission,
+    report: RwLock<Arc<Report>>,
     flights: Flights<Landed>,
 }
 
@@ -173,6 +175,7 @@ impl Predictor {
             claims,
             register,
             admission,
+            report: RwLock::new(Arc::new(attribute(Situation::default()))),
             flights,
         }))
     }
@@ -195,6 +198,16 @@ impl Predictor {
     /// The metrics.
     pub fn metrics(&self) -> &GatewayMetrics {
         &self.0.metrics
+    }
+
+    /// Which part is the bottleneck, as judged last.
+    pub fn report(&self) -> Arc<Report> {
+        self.0.report.read().clone()
+    }
+
+    /// A new verdict.
+    pub fn judged(&self, report: Report) {
+        *self.0.report.write() = Arc::new(report);
     }
 
     /// The other gateways.
@@ -246,13 +259,13 @@ impl Predictor {
     pub async fn known(&self, model: Option<&ModelName>, image: ImageKey) -> Result<Option<Answered>, Failure> {
         let model = self.0.models.resolve(model).await?;
         let key = CacheKey { model: model.digest, image };
-        if let Some(hit) = self.remembered(&key) {
+        let begun = Instant::now();
+        if let Some(hit) = self.remembered(&key, begun) {
             return Ok(Some(hit));
         }
         if !self.0.bus.is_up() {
             return Ok(None);
         }
-        let begun = Instant::now();
         let found = tokio::time::timeout(self.0.config.cache.shared_budget, self.0.shared.get(&key)).await;
         let Some(prediction) = found.ok().and_then(Result::ok).flatten() else { return Ok(None) };
         // Not kept in memory: without the image its other digest is not known.
@@ -261,8 +274,8 @@ impl Predictor {
             ImageKey::Md5(md5) => (None, Some(md5)),
         };
         let entry = Arc::new(Entry { prediction, sha256, md5, format: None, since: Instant::now() });
-        let cache = begun.elapsed();
-        Ok(Some(Answered { entry, source: Source::Shared, key, served: None, cache, publish: None }))
+        let stages = waterfall::looked_up(begun.elapsed());
+        Ok(Some(Answered { entry, source: Source::Shared, key, served: None, stages }))
     }
 
     /// Answers, one way or another, within the deadline.
@@ -272,13 +285,20 @@ impl Predictor {
         Ok(answered)
     }
 
+    /// Records where the time of an answered request went that began at `begun`. What no stage has
+    /// measured was spent on the answer itself.
+    pub fn took(&self, answered: &mut Answered, begun: Instant) {
+        let rest = begun.elapsed().as_secs_f64() - answered.stages.total();
+        answered.stages.set("respond", rest.max(0.0));
+        self.0.metrics.took(answered.source, &answered.stages);
+    }
+
     async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
         let asked = Instant::now();
         let model = self.0.models.resolve(ask.model.as_ref()).await?;
         let key = CacheKey { model: model.digest.clone(), image: ask.digest };
         let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
-        if by_cache && let Some(hit) = self.remembered(&key) {
-            self.0.metrics.stage("cache_memory", asked.elapsed());
+        if by_cache && let Some(hit) = self.remembered(&key, asked) {
             return Ok(hit);
         }
         if by_cache && let Some(failure) = self.0.memory.refusal(&key) {
@@ -287,18 +307,18 @@ impl Predictor {
         }
         sniff(&ask.image, &self.0.config.limits)?;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
-        self.fly(Mission { ask, model: model.name, key, by_cache, deadline: asked + timeout }).await
+        self.fly(Mission { ask, model: model.name, key, by_cache, asked, deadline: asked + timeout }).await
     }
 
-    fn remembered(&self, key: &CacheKey) -> Option<Answered> {
+    fn remembered(&self, key: &CacheKey, asked: Instant) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
-        let (source, key) = (Source::Hit, key.clone());
-        Some(Answered { entry, source, key, served: None, cache: Duration::ZERO, publish: None })
+        let stages = waterfall::looked_up(asked.elapsed());
+        Some(Answered { entry, source: Source::Hit, key: key.clone(), served: None, stages })
     }
 
     /// Joins the flight for this image or starts one, and waits for it until the deadline.
     async fn fly(&self, mission: Mission) -> Result<Answered, Refusal> {
-        let (key, deadline) = (mission.key.clone(), mission.deadline);
+        let (key, asked, deadline) = (mission.key.clone(), mission.asked, mission.deadline);
         loop {
             let launch = || mission.clone().run(self.0.clone());
             let (flight, started) = if mission.by_cache {
@@ -317,9 +337,14 @@ impl Predictor {
                     }
                 }
                 Landed::Failed(refusal) => return Err(refusal),
-                Landed::Answered { entry, source, served, cache, publish } => {
-                    let source = if started { source } else { Source::Coalesced };
-                    return Ok(Answered { entry, source, key, served, cache, publish });
+                Landed::Answered { entry, source, served, published } => {
+                    let waited = asked.elapsed();
+                    let (source, stages) = if started {
+                        (source, waterfall::flown(waited, asked, published, served.as_ref()))
+                    } else {
+                        (Source::Coalesced, waterfall::joined(waited))
+                    };
+                    return Ok(Answered { entry, source, key, served, stages });
                 }
             }
         }

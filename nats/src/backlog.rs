@@ -4,11 +4,15 @@
 use std::time::{Duration, SystemTime};
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use futures_util::TryStreamExt;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
 use crate::subjects;
-use crate::topology::JOBS;
+use crate::topology::{DEAD, JOBS, RESULTS};
+
+/// Streams that people look at.
+const REPORTED: [&str; 5] = [JOBS, RESULTS, DEAD, "KV_shoal_cache", "OBJ_shoal_uploads"];
 
 /// The state of one lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +36,56 @@ impl Backlog {
     }
 }
 
+/// The state of one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// Its name.
+    pub name: String,
+    /// Messages in it.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that it may have; -1: no bound.
+    pub max_bytes: i64,
+    /// Messages published to it since it was made.
+    pub published: u64,
+}
+
+/// File storage of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Bytes that may be used; -1: no bound.
+    pub max_bytes: i64,
+}
+
 impl Bus {
+    /// Every stream of ours that is there.
+    pub async fn streams(&self) -> Result<Vec<StreamState>, BusError> {
+        let mut states = Vec::new();
+        let mut streams = self.js.streams();
+        while let Some(info) = streams.try_next().await.map_err(|error| BusError::request("listing streams", error))? {
+            if !REPORTED.contains(&info.config.name.as_str()) {
+                continue;
+            }
+            states.push(StreamState {
+                name: info.config.name,
+                messages: info.state.messages,
+                bytes: info.state.bytes,
+                max_bytes: info.config.max_bytes,
+                published: info.state.last_sequence,
+            });
+        }
+        Ok(states)
+    }
+
+    /// File storage of the account.
+    pub async fn storage(&self) -> Result<Storage, BusError> {
+        let account = self.js.query_account().await.map_err(|error| BusError::request("reading the account", error))?;
+        Ok(Storage { bytes: account.storage, max_bytes: account.limits.max_storage.unwrap_or(-1) })
+    }
+
     /// The backlog of one model's lane.
     pub async fn backlog(&self, model: &ModelName, lane: Lane) -> Result<Backlog, BusError> {
         let name = subjects::consumer(model, lane);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::StageTimes;
 use crate::failure::Failure;
 use crate::prediction::{Class, DEFAULT_TOP_K, MAX_TOP_K, Outcome, Prediction, Served, Timings};
 
@@ -59,9 +60,15 @@ pub struct TimingMs {
     /// Reading the request's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive: Option<f64>,
-    /// Looking into both tiers of the cache.
+    /// Hashing it on the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hash: Option<f64>,
+    /// Looking into both tiers of the cache, and admission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<f64>,
+    /// Waiting for somebody else's job of the same image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<f64>,
     /// Until the broker acknowledged the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub publish: Option<f64>,
@@ -83,6 +90,9 @@ pub struct TimingMs {
     /// Storing the prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<f64>,
+    /// The answer's way back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply: Option<f64>,
     /// The whole request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
@@ -93,7 +103,9 @@ impl TimingMs {
     pub fn known(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let stages = [
             ("receive", self.receive),
+            ("hash", self.hash),
             ("cache", self.cache),
+            ("join", self.join),
             ("publish", self.publish),
             ("queue", self.queue),
             ("fetch", self.fetch),
@@ -101,9 +113,31 @@ impl TimingMs {
             ("batch_wait", self.batch_wait),
             ("infer", self.infer),
             ("store", self.store),
+            ("reply", self.reply),
             ("total", self.total),
         ];
         stages.into_iter().filter_map(|(name, ms)| Some((name, ms?)))
+    }
+
+    /// Every stage that happened, of a prediction whose whole time is known.
+    pub fn of_stages(stages: &StageTimes, total: f64) -> Self {
+        let ms = |seconds: f64| Some((seconds * 1e6).round() / 1e3);
+        let stage = |name: &str| Some(stages.get(name)).filter(|seconds| *seconds > 0.0).and_then(ms);
+        Self {
+            receive: stage("receive"),
+            hash: stage("hash"),
+            cache: stage("cache"),
+            join: stage("join"),
+            publish: stage("publish"),
+            queue: stage("queue"),
+            fetch: stage("fetch"),
+            decode: stage("decode"),
+            batch_wait: stage("batch_wait"),
+            infer: stage("infer"),
+            store: stage("store"),
+            reply: stage("reply"),
+            total: ms(total),
+        }
     }
 
     /// The worker's part.

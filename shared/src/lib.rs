@@ -9,6 +9,7 @@
 //! | [`prediction`] | what a model says about an image |
 //! | [`failure`] | why there is no prediction, as a stable code |
 //! | [`answer`] | the JSON that clients read |
+//! | [`attribution`] | which part is the bottleneck, and what would help |
 //! | [`codec`] | the versioned binary form of both |
 //! | [`manifest`] | a model's pre- and post-processing, as data |
 //! | [`presence`] | the heartbeat by which workers are known |
@@ -18,6 +19,7 @@
 //! Nothing here talks to NATS, decodes pixels or knows a model runtime.
 
 pub mod answer;
+pub mod attribution;
 pub mod codec;
 pub mod config;
 pub mod digest;

@@ -35,6 +35,36 @@ pub struct WorkerStatus {
     pub busy: f32,
     /// Images inferred since it started.
     pub images: u64,
+    /// What it and its host have used since it started.
+    #[serde(default)]
+    pub used: Used,
+}
+
+/// Use of resources, counted from a worker's start: two heartbeats tell what happened between them,
+/// however many were lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Used {
+    /// Seconds since its start, by its own clock.
+    pub uptime: f64,
+    /// Seconds that its sessions ran, at most one a second.
+    pub sessions: f64,
+    /// Seconds that its decode threads worked, summed.
+    pub decoding: f64,
+    /// CPU seconds of the process.
+    pub cpu: f64,
+    /// CPU seconds of everything on its host, or in its container.
+    pub host_cpu: f64,
+    /// Batches run.
+    pub batches: u64,
+    /// Decode threads.
+    pub decode_threads: u32,
+    /// Threads that its sessions compute with at the same time.
+    pub session_threads: u32,
+    /// Cores it may use.
+    pub cores: u32,
+    /// Whether a quantised model would run faster here than this one.
+    pub int8_would_help: bool,
 }
 
 /// A worker's life.

@@ -14,9 +14,9 @@ use shoal_nats::delivery::Delivery;
 use shoal_nats::puller::Puller;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, NodeId};
-use shoal_shared::presence::{ModelStatus, Slots, WorkerState, WorkerStatus};
+use shoal_shared::presence::{ModelStatus, Slots, Used, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
-use shoal_shared::process::{VERSION, admin, host_name, notify};
+use shoal_shared::process::{VERSION, admin, available_cores, host, host_name, notify};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -80,7 +80,7 @@ impl Worker {
         let mut model = ModelStore::open(&config.models_dir).load(&config.model)?;
         let wanted = Wanted { threads: config.session_threads(), max_batch: config.max_batch };
         let crew = Crew::assemble(&runtime, &model, wanted)?;
-        let (shape, image_ms) = (crew.shape, crew.image_ms);
+        let (shape, image_ms, model_load) = (crew.shape, crew.image_ms, started.elapsed());
         tracing::info!(
             model.name = %model.manifest.name, model.digest = %model.digest, ?shape, image_ms, "model warmed up"
         );
@@ -96,6 +96,12 @@ impl Worker {
         let supply = Some(Supply::attach(&bus, &config, crew.shape).await?);
         let registry = Registry::new();
         let metrics = Arc::new(WorkerMetrics::register(&registry)?);
+        metrics.serves(&model);
+        metrics.model_load_seconds.set(model_load.as_secs_f64());
+        metrics.image_seconds.set(f64::from(image_ms) / 1e3);
+        metrics.decode_threads.set(config.decoders() as i64);
+        metrics.session_threads.set(config.session_threads() as i64);
+        metrics.batch_max.set(shape.in_flight() as i64);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
         let shared = Shared { metrics, model: Arc::new(model), digest: config.nats.topology.digest, cancelled };
         Ok(Self { config, id, bus, buckets, supply, shared, crew, registry, started })
@@ -232,6 +238,7 @@ struct Heart {
     status: WorkerStatus,
     slots: Vec<(Arc<Semaphore>, usize)>,
     shared: Shared,
+    started: Instant,
     draining: Arc<AtomicBool>,
     changed: Arc<Notify>,
 }
@@ -258,8 +265,16 @@ impl Heart {
             slots: Slots { total: slots.iter().map(|(_, capacity)| *capacity as u32).sum(), busy: 0 },
             busy: 0.0,
             images: 0,
+            used: Used::default(),
         };
-        Self { status, slots, shared: worker.shared.clone(), draining: Arc::default(), changed: Arc::default() }
+        Self {
+            status,
+            slots,
+            shared: worker.shared.clone(),
+            started: worker.started,
+            draining: Arc::default(),
+            changed: Arc::default(),
+        }
     }
 
     fn start(&self, bus: &Bus, shutdown: &Shutdown) -> tokio::task::JoinHandle<()> {
@@ -279,12 +294,32 @@ impl Heart {
         let draining = self.draining.load(Ordering::Relaxed);
         let held =
             |(slots, capacity): &(Arc<Semaphore>, usize)| capacity.saturating_sub(slots.available_permits()) as u32;
+        let metrics = &self.shared.metrics;
+        let slots = Slots { busy: self.slots.iter().map(held).sum(), ..self.status.slots };
+        metrics.slots_busy.set(slots.busy.into());
         WorkerStatus {
             state: if draining { WorkerState::Draining } else { WorkerState::Ready },
-            slots: Slots { busy: self.slots.iter().map(held).sum(), ..self.status.slots },
-            busy: busy(self.shared.metrics.session_busy.get()),
-            images: self.shared.metrics.images.get(),
+            slots,
+            busy: busy(metrics.session_busy.get()),
+            images: metrics.images.get(),
+            used: self.used(),
             ..self.status.clone()
+        }
+    }
+
+    fn used(&self) -> Used {
+        let metrics = &self.shared.metrics;
+        Used {
+            uptime: self.started.elapsed().as_secs_f64(),
+            sessions: metrics.session_busy.get(),
+            decoding: metrics.decode_busy.get(),
+            cpu: host::process_cpu(),
+            host_cpu: host::cpu_times().used,
+            batches: metrics.batch_size.get_sample_count(),
+            decode_threads: metrics.decode_threads.get() as u32,
+            session_threads: metrics.session_threads.get() as u32,
+            cores: available_cores() as u32,
+            int8_would_help: self.shared.model.precision.would_gain_from_int8(),
         }
     }
 

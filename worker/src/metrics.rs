@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::{
-    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use shoal_shared::failure::FailureCode;
-use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS};
+use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS, register_all, register_process};
 use shoal_shared::prediction::Timings;
 
+use crate::model::Model;
 use crate::pipeline::Release;
 
 /// A worker's metrics.
@@ -18,6 +19,8 @@ pub struct WorkerMetrics {
     pub jobs: IntCounterVec,
     /// Jobs given back for another attempt.
     pub retries: IntCounter,
+    /// Jobs that had been delivered before.
+    pub redelivered: IntCounter,
     /// Runs of the session that failed.
     pub session_failures: IntCounter,
     /// Predictions that could not be cached.
@@ -34,10 +37,24 @@ pub struct WorkerMetrics {
     pub decode_busy: Counter,
     /// Busy time of all sessions.
     pub session_busy: Counter,
+    /// Threads that decode.
+    pub decode_threads: IntGauge,
+    /// Threads that the sessions compute with at the same time.
+    pub session_threads: IntGauge,
+    /// Most images in one run.
+    pub batch_max: IntGauge,
     /// Jobs that may be held.
     pub slots: IntGauge,
+    /// Jobs that are held.
+    pub slots_busy: IntGauge,
     /// Time from start to ready.
-    pub startup_seconds: prometheus::Gauge,
+    pub startup_seconds: Gauge,
+    /// Part of it that loading and measuring the model took.
+    pub model_load_seconds: Gauge,
+    /// Time an image takes in a full batch, as measured then.
+    pub image_seconds: Gauge,
+    /// The model served.
+    pub model_info: IntGaugeVec,
 }
 
 impl WorkerMetrics {
@@ -46,6 +63,7 @@ impl WorkerMetrics {
         let metrics = Self {
             jobs: IntCounterVec::new(Opts::new("shoal_worker_jobs_total", "Jobs settled, by outcome"), &["outcome"])?,
             retries: IntCounter::new("shoal_worker_retries_total", "Jobs given back for another attempt")?,
+            redelivered: IntCounter::new("shoal_worker_redelivered_total", "Jobs that had been delivered before")?,
             session_failures: IntCounter::new("shoal_worker_session_failures_total", "Runs of a session that failed")?,
             cache_write_failures: IntCounter::new(
                 "shoal_worker_cache_write_failures_total",
@@ -73,24 +91,54 @@ impl WorkerMetrics {
                 "shoal_worker_session_busy_seconds_total",
                 "Time that the cores spent in sessions: one second a second at most",
             )?,
+            decode_threads: IntGauge::new("shoal_worker_decode_threads", "Threads that decode")?,
+            session_threads: IntGauge::new(
+                "shoal_worker_session_threads",
+                "Threads that the sessions compute with at the same time",
+            )?,
+            batch_max: IntGauge::new("shoal_worker_batch_max_images", "Most images in one run of a session")?,
             slots: IntGauge::new("shoal_worker_slots", "Jobs this worker may hold")?,
-            startup_seconds: prometheus::Gauge::new("shoal_worker_startup_seconds", "Time from start to ready")?,
+            slots_busy: IntGauge::new("shoal_worker_slots_busy", "Jobs this worker holds")?,
+            startup_seconds: Gauge::new("shoal_worker_startup_seconds", "Time from start to ready")?,
+            model_load_seconds: Gauge::new(
+                "shoal_worker_model_load_seconds",
+                "Time to load the model and to measure its sessions",
+            )?,
+            image_seconds: Gauge::new(
+                "shoal_worker_image_seconds",
+                "Time an image takes in a full batch, measured at start",
+            )?,
+            model_info: IntGaugeVec::new(
+                Opts::new("shoal_worker_model_info", "1, by the model served"),
+                &["model", "digest", "precision"],
+            )?,
         };
-        let all: [&dyn BoxedCollector; 12] = [
-            &metrics.jobs,
-            &metrics.retries,
-            &metrics.session_failures,
-            &metrics.cache_write_failures,
-            &metrics.stages,
-            &metrics.batch_size,
-            &metrics.batches,
-            &metrics.images,
-            &metrics.decode_busy,
-            &metrics.session_busy,
-            &metrics.slots,
-            &metrics.startup_seconds,
-        ];
-        all.into_iter().try_for_each(|collector| registry.register(collector.boxed()))?;
+        register_process(registry, "worker")?;
+        register_all(
+            registry,
+            &[
+                &metrics.jobs,
+                &metrics.retries,
+                &metrics.redelivered,
+                &metrics.session_failures,
+                &metrics.cache_write_failures,
+                &metrics.stages,
+                &metrics.batch_size,
+                &metrics.batches,
+                &metrics.images,
+                &metrics.decode_busy,
+                &metrics.session_busy,
+                &metrics.decode_threads,
+                &metrics.session_threads,
+                &metrics.batch_max,
+                &metrics.slots,
+                &metrics.slots_busy,
+                &metrics.startup_seconds,
+                &metrics.model_load_seconds,
+                &metrics.image_seconds,
+                &metrics.model_info,
+            ],
+        )?;
         Release::ALL.iter().for_each(|reason| drop(metrics.batches.with_label_values(&[reason.as_str()])));
         metrics.jobs.with_label_values(&["prediction"]);
         FailureCode::ALL.iter().for_each(|code| drop(metrics.jobs.with_label_values(&[code.as_str()])));
@@ -113,7 +161,12 @@ impl WorkerMetrics {
         }
     }
 
-    /// A session ran a batch.
+    /// Describes the model served.
+    pub fn serves(&self, model: &Model) {
+        let labels = [model.manifest.name.as_str(), &model.digest.to_string(), model.precision.as_str()];
+        self.model_info.with_label_values(&labels).set(1);
+    }
+
     /// A session ran; `share` is the part of the cores that it has.
     pub fn session_ran(&self, rows: usize, took: Duration, share: f64) {
         self.batch_size.observe(rows as f64);
@@ -124,16 +177,5 @@ impl WorkerMetrics {
     /// A batch was closed.
     pub fn released(&self, reason: Release) {
         self.batches.with_label_values(&[reason.as_str()]).inc();
-    }
-}
-
-/// Registering takes a box; a field is cloned into it, sharing its value.
-trait BoxedCollector {
-    fn boxed(&self) -> Box<dyn Collector>;
-}
-
-impl<T: Collector + Clone + 'static> BoxedCollector for T {
-    fn boxed(&self) -> Box<dyn Collector> {
-        Box::new(self.clone())
     }
 }

@@ -11,7 +11,7 @@ mod telemetry;
 
 pub use crew::{Crew, Wanted};
 pub use embedded::{DIGITS, default_model};
-pub use loaded::Model;
+pub use loaded::{Model, Precision};
 pub use postprocess::rank;
 pub use runtime::{Device, Runtime, RuntimeError, Threads};
 pub use session::{BadModel, ModelSession};

@@ -79,6 +79,11 @@ impl Forecast {
         Some(Duration::from_secs_f64(ahead / rate))
     }
 
+    /// Jobs that no worker had yet when the queue was last looked at.
+    pub(super) fn waiting(&self, now: Instant) -> u64 {
+        self.last.filter(|last| now.saturating_duration_since(last.at) < STALE).map_or(0, |last| last.waiting)
+    }
+
     /// Whether anything was ever observed.
     pub(super) fn is_known(&self) -> bool {
         self.last.is_some()

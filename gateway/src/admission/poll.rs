@@ -31,11 +31,18 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
         if !is_due || !predictor.bus().is_up() {
             continue;
         }
+        let workers = predictor.models().fleet().workers();
         for model in predictor.models().fleet().models() {
+            predictor.metrics().fleet.workers(&model.name, &workers);
             if let Some(observation) = observe(&predictor, &model.name).await {
                 predictor.admission().observe(&model.name, observation);
                 report(&predictor, &model.name, round).await;
             }
+        }
+        if round.is_multiple_of(IDLE)
+            && let Ok((streams, storage)) = tokio::try_join!(predictor.bus().streams(), predictor.bus().storage())
+        {
+            predictor.metrics().streams.observe(&streams, &storage);
         }
     }
 }
@@ -71,8 +78,10 @@ async fn report(predictor: &Predictor, model: &ModelName, round: u32) {
 
 async fn observe(predictor: &Predictor, model: &ModelName) -> Option<Observation> {
     let (bus, fleet) = (predictor.bus(), predictor.models().fleet());
+    let begun = Instant::now();
     let both = tokio::try_join!(bus.backlog(model, Lane::Interactive), bus.backlog(model, Lane::Bulk));
     let (interactive, bulk): (Backlog, Backlog) = both.ok()?;
+    predictor.metrics().broker_seconds.observe(begun.elapsed().as_secs_f64());
     for (lane, backlog) in [(Lane::Interactive, interactive), (Lane::Bulk, bulk)] {
         predictor.metrics().queued(model, lane, &backlog);
     }

@@ -1,6 +1,7 @@
 //! What the gateway says of itself: models, health, readiness, metrics.
 
 use serde::Serialize;
+use shoal_shared::metrics::scrape;
 use shoal_shared::presence::{ModelStatus, WorkerStatus};
 use warp::Filter;
 use warp::http::{HeaderValue, StatusCode, header};
@@ -54,17 +55,60 @@ pub(super) fn metrics(
     predictor: Predictor,
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("metrics").and(warp::get()).and(with(predictor)).and(with(registry)).map(
-        |predictor: Predictor, registry: prometheus::Registry| {
+    let accept = warp::header::optional::<String>("accept");
+    warp::path!("metrics").and(warp::get()).and(accept).and(with(predictor)).and(with(registry)).map(
+        |accept: Option<String>, predictor: Predictor, registry: prometheus::Registry| {
             let metrics = predictor.metrics();
             metrics.cache_bytes.set(predictor.memory().bytes() as i64);
             metrics.cache_entries.set(predictor.memory().len() as i64);
-            metrics.workers_ready.set(predictor.models().fleet().ready(None) as i64);
             metrics.nats_up.set(i64::from(predictor.bus().is_up()));
-            let mut response = Route::new(shoal_shared::metrics::render(&registry).into());
-            let kind = HeaderValue::from_static(shoal_shared::metrics::CONTENT_TYPE);
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            let scrape = scrape(&registry, Some(&metrics.exemplars), accept.as_deref());
+            let mut response = Route::new(scrape.body.into());
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(scrape.content_type));
             response
         },
     )
+}
+
+/// `GET /api/bottleneck`: which part's saturation explains the delay, and what would help.
+pub(super) fn bottleneck(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+    warp::path!("api" / "bottleneck")
+        .and(warp::get())
+        .and(with(predictor))
+        .map(|predictor: Predictor| json(StatusCode::OK, &*predictor.report()))
+}
+
+/// One entry of Prometheus's HTTP service discovery.
+#[derive(Serialize)]
+struct Target {
+    targets: Vec<String>,
+    labels: Labels,
+}
+
+#[derive(Serialize)]
+struct Labels {
+    job: &'static str,
+}
+
+/// `GET /api/targets`: this gateway and every worker, for Prometheus's HTTP service discovery.
+pub(super) fn targets(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+    let host = warp::header::optional::<String>("host");
+    warp::path!("api" / "targets").and(warp::get()).and(host).and(with(predictor)).map(
+        |host: Option<String>, predictor: Predictor| {
+            let itself = host.unwrap_or_else(|| predictor.config().listen.to_string());
+            let workers = predictor.models().fleet().workers();
+            let gateway = Target { targets: vec![itself], labels: Labels { job: "shoal-gateway" } };
+            let worker =
+                Target { targets: workers.iter().map(reachable).collect(), labels: Labels { job: "shoal-worker" } };
+            json(StatusCode::OK, &[gateway, worker])
+        },
+    )
+}
+
+/// Where a worker's metrics are: on its host, when it listens on every address there.
+fn reachable(worker: &WorkerStatus) -> String {
+    match worker.admin.rsplit_once(':') {
+        Some(("0.0.0.0" | "[::]", port)) => format!("{}:{port}", worker.host),
+        _ => worker.admin.clone(),
+    }
 }

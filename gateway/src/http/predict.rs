@@ -47,14 +47,17 @@ where
     B: Buf,
 {
     let begun = Instant::now();
-    let Asked { ask, top_k, receive } = match head.ask(body, Lane::Interactive, predictor).await {
+    let Asked { ask, top_k, upload: (receive, hash) } = match head.ask(body, Lane::Interactive, predictor).await {
         Ok(asked) => asked,
         Err(refusal) => return error::refused(&refusal),
     };
     match predictor.predict(ask).await {
-        Ok(answered) => {
-            let timing = TimingMs { receive: ms(receive), total: ms(begun.elapsed()), ..timing(&answered) };
-            success(&head.headers, &answered, top_k, timing)
+        Ok(mut answered) => {
+            answered.stages.set("receive", receive.as_secs_f64());
+            answered.stages.set("hash", hash.as_secs_f64());
+            let response = success(&head.headers, &answered, top_k, begun.elapsed());
+            predictor.took(&mut answered, begun);
+            response
         }
         Err(refusal) => error::refused(&refusal),
     }
@@ -73,15 +76,13 @@ async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &P
         Ok((found.ok_or_else(missing)?, options.top_k))
     };
     match found.await {
-        Ok((answered, top_k)) => {
-            let timing = TimingMs { total: ms(begun.elapsed()), ..timing(&answered) };
-            success(headers, &answered, top_k, timing)
-        }
+        Ok((answered, top_k)) => success(headers, &answered, top_k, begun.elapsed()),
         Err(failure) => error::response(&failure),
     }
 }
 
-fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> warp::reply::Response {
+fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, total: Duration) -> warp::reply::Response {
+    let timing = TimingMs::of_stages(&answered.stages, total.as_secs_f64());
     let tag = caching::entity_tag(answered);
     let server_timing = server_timing(&timing);
     let mut response = if caching::is_known(headers, &tag) {
@@ -115,13 +116,4 @@ fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success 
         timing_ms: timing,
         ..Success::of(&entry.prediction, top_k)
     }
-}
-
-fn timing(answered: &Answered) -> TimingMs {
-    let worker = answered.served.as_ref().map(|served| TimingMs::of_worker(&served.timings)).unwrap_or_default();
-    TimingMs { cache: ms(answered.cache), publish: answered.publish.and_then(ms), ..worker }
-}
-
-fn ms(duration: Duration) -> Option<f64> {
-    Some((duration.as_secs_f64() * 1e6).round() / 1e3)
 }

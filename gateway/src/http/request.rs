@@ -72,7 +72,8 @@ pub(super) fn number(query: &Query, name: &str, most: u64) -> Result<Option<u64>
 pub(super) struct Asked {
     pub(super) ask: Ask,
     pub(super) top_k: Option<usize>,
-    pub(super) receive: Duration,
+    /// Time for the upload: reading it, and hashing it.
+    pub(super) upload: (Duration, Duration),
 }
 
 impl Head {
@@ -99,8 +100,7 @@ impl Head {
             digest: predictor.digest_kind(),
         };
         let upload = receive(announced, body, bounds, predictor.admission().charge()).await?;
-        predictor.metrics().stage("receive", upload.receive);
-        let Upload { image, digest, receive, charge } = upload;
+        let Upload { image, digest, receive, hash, charge } = upload;
         let ask = Ask {
             model: options.model,
             image,
@@ -112,7 +112,7 @@ impl Head {
             tenant: self.tenant(config),
             charge: Arc::new(charge),
         };
-        Ok(Asked { ask, top_k: options.top_k, receive })
+        Ok(Asked { ask, top_k: options.top_k, upload: (receive.saturating_sub(hash), hash) })
     }
 
     /// Who asks: the owner of the key sent, or an address.

@@ -30,7 +30,10 @@ const DISCARD_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Upload {
     pub(super) image: Bytes,
     pub(super) digest: ImageKey,
+    /// Time for all of it.
     pub(super) receive: Duration,
+    /// Of that, for hashing.
+    pub(super) hash: Duration,
     pub(super) charge: Charge,
 }
 
@@ -89,8 +92,9 @@ where
         let message = format!("the upload was not complete after {:?}", bounds.timeout);
         Failure::new(FailureCode::RequestTimeout, message)
     })??;
+    let hash = collected.hashing;
     let (image, digest, charge) = collected.finish();
-    Ok(Upload { image, digest, receive: begun.elapsed(), charge })
+    Ok(Upload { image, digest, receive: begun.elapsed(), hash, charge })
 }
 
 /// A body that outlives whoever reads it: what a parser leaves is still there.
@@ -185,6 +189,7 @@ struct Collected {
     chunks: Vec<Bytes>,
     length: usize,
     hasher: Hasher,
+    hashing: Duration,
     max_bytes: usize,
     charge: Charge,
 }
@@ -192,7 +197,7 @@ struct Collected {
 impl Collected {
     fn new(bounds: Bounds, charge: Charge) -> Self {
         let hasher = Hasher::new(bounds.digest);
-        Self { chunks: Vec::new(), length: 0, hasher, max_bytes: bounds.max_bytes, charge }
+        Self { chunks: Vec::new(), length: 0, hasher, hashing: Duration::ZERO, max_bytes: bounds.max_bytes, charge }
     }
 
     fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
@@ -201,7 +206,9 @@ impl Collected {
             return Err(too_large(self.length as u64, self.max_bytes));
         }
         self.charge.grow(chunk.len())?;
+        let begun = Instant::now();
         self.hasher.update(&chunk);
+        self.hashing += begun.elapsed();
         self.chunks.push(chunk);
         Ok(())
     }

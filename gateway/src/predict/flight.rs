@@ -21,9 +21,18 @@ use crate::cache::Entry;
 #[derive(Clone)]
 pub(crate) enum Landed {
     /// With a prediction.
-    Answered { entry: Arc<Entry>, source: Source, served: Option<Served>, cache: Duration, publish: Option<Duration> },
+    Answered { entry: Arc<Entry>, source: Source, served: Option<Served>, published: Option<Published> },
     /// Without.
     Failed(Refusal),
+}
+
+/// When a job was published.
+#[derive(Clone, Copy)]
+pub(crate) struct Published {
+    /// When that began: what was before is looking up and admission.
+    pub(crate) begun: Instant,
+    /// Until the broker had acknowledged it.
+    pub(crate) took: Duration,
 }
 
 /// What a flight is to find out.
@@ -33,6 +42,7 @@ pub(crate) struct Mission {
     pub(crate) model: ModelName,
     pub(crate) key: CacheKey,
     pub(crate) by_cache: bool,
+    pub(crate) asked: Instant,
     pub(crate) deadline: Instant,
 }
 
@@ -49,27 +59,22 @@ impl Mission {
     }
 
     async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Refusal> {
-        let begun = Instant::now();
         if self.by_cache
             && let Some(prediction) = self.look_up(inner).await
         {
             let entry = self.keep(inner, prediction);
-            let cache = begun.elapsed();
-            return Ok(Landed::Answered { entry, source: Source::Shared, served: None, cache, publish: None });
+            return Ok(Landed::Answered { entry, source: Source::Shared, served: None, published: None });
         }
-        let cache = begun.elapsed();
-        inner.metrics.stage("cache_shared", cache);
         if self.by_cache
             && let Some(prediction) = self.computed_by_peer(inner).await?
         {
             let entry = self.keep(inner, prediction);
-            return Ok(Landed::Answered { entry, source: Source::Coalesced, served: None, cache, publish: None });
+            return Ok(Landed::Answered { entry, source: Source::Coalesced, served: None, published: None });
         }
-        let (outcome, publish) = self.ask_workers(inner).await?;
+        let (outcome, published) = self.ask_workers(inner).await?;
         let prediction = outcome.result?;
         let entry = self.keep(inner, prediction);
-        let served = Some(outcome.served);
-        Ok(Landed::Answered { entry, source: Source::Miss, served, cache, publish: Some(publish) })
+        Ok(Landed::Answered { entry, source: Source::Miss, served: Some(outcome.served), published: Some(published) })
     }
 
     /// A slow bucket must not make a request slower than computing.
@@ -115,7 +120,7 @@ impl Mission {
         entry
     }
 
-    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Duration), Refusal> {
+    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Published), Refusal> {
         if !inner.bus.is_up() {
             return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
@@ -148,13 +153,11 @@ impl Mission {
             .map_err(|_| expired("the queue did not take the job"))?;
         let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&self.model)))?;
         cleanup.sequence = Some(published.sequence);
-        let publish = begun.elapsed();
-        inner.metrics.stage("publish", publish);
+        let publish = Published { begun, took: begun.elapsed() };
         loop {
             tokio::select! {
                 outcome = waiter.answer() => {
                     cleanup.disarm();
-                    inner.metrics.stage("answer", begun.elapsed());
                     return Ok((outcome, publish));
                 }
                 () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered").into()),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -46,8 +46,12 @@ pub fn serve(
 }
 
 fn respond(request: &Request<Incoming>, registry: &Registry, ready: bool) -> Response<Full<Bytes>> {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     let (status, kind, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(registry)),
+        "/metrics" => {
+            let scrape = metrics::scrape(registry, None, accept);
+            (StatusCode::OK, scrape.content_type, scrape.body)
+        }
         "/healthz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         "/readyz" if ready => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),

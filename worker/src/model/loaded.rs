@@ -16,13 +16,54 @@ pub struct Model {
     pub onnx: Vec<u8>,
     /// Identity of all of the above.
     pub digest: ModelDigest,
+    /// What its weights are.
+    pub precision: Precision,
+}
+
+/// What a model computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Floating point.
+    Float,
+    /// Integers of eight bits, for the most part.
+    Int8,
+}
+
+impl Precision {
+    /// Read from the graph: quantised ones name the operators that quantise.
+    fn of(onnx: &[u8]) -> Self {
+        let is_quantised = memchr::memmem::find(onnx, b"QuantizeLinear").is_some();
+        if is_quantised { Precision::Int8 } else { Precision::Float }
+    }
+
+    /// Word in labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Precision::Float => "float",
+            Precision::Int8 => "int8",
+        }
+    }
+
+    /// Whether a quantised model would run faster here: this one is none, and the processor has
+    /// instructions for such products.
+    pub fn would_gain_from_int8(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        let has_dot_products =
+            std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
+        #[cfg(target_arch = "aarch64")]
+        let has_dot_products = std::arch::is_aarch64_feature_detected!("dotprod");
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let has_dot_products = false;
+        self == Precision::Float && has_dot_products
+    }
 }
 
 impl Model {
     /// Puts the parts together.
     pub fn new(manifest: Manifest, labels: Vec<String>, onnx: Vec<u8>) -> Self {
         let digest = ModelDigest::of(&onnx, &manifest, &labels);
-        Self { manifest, labels, onnx, digest }
+        let precision = Precision::of(&onnx);
+        Self { manifest, labels, onnx, digest, precision }
     }
 
     /// A model carried by the binary.

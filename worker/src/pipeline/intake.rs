@@ -49,6 +49,9 @@ impl Intake {
 
     async fn take(&self, delivery: Delivery) {
         let entered = Instant::now();
+        if delivery.attempt > 1 {
+            self.shared.metrics.redelivered.inc();
+        }
         let queue = delivery.queue_delay().as_micros().min(u128::from(u32::MAX)) as u32;
         let timings = Timings { queue, ..Timings::default() };
         let image = delivery.payload.clone();

@@ -1,0 +1,143 @@
+//! The samples of the last ten seconds, and the situation they add up to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Instant;
+
+use shoal_shared::attribution::{HostUse, Situation, Use};
+use shoal_shared::names::NodeId;
+use shoal_shared::presence::{Used, WorkerState, WorkerStatus};
+use shoal_shared::process::{available_cores, host, host_name};
+
+use crate::metrics::Computed;
+use crate::predict::Predictor;
+
+/// Samples that are looked at: ten seconds.
+const SAMPLES: usize = 11;
+
+/// Every counter at one moment.
+pub(super) struct Sample {
+    at: Instant,
+    answered: u64,
+    refused: u64,
+    computed: Computed,
+    /// Busy seconds of the runtime's threads.
+    pub(super) busy: f64,
+    /// Their number.
+    pub(super) threads: usize,
+    own_cpu: f64,
+    host_cpu: f64,
+    workers: HashMap<NodeId, WorkerStatus>,
+}
+
+impl Sample {
+    pub(super) fn take(predictor: &Predictor) -> Self {
+        let metrics = predictor.metrics();
+        let runtime = tokio::runtime::Handle::current().metrics();
+        let threads = runtime.num_workers();
+        let busy = (0..threads).map(|thread| runtime.worker_total_busy_duration(thread).as_secs_f64()).sum();
+        let workers = predictor.models().fleet().workers();
+        Self {
+            at: Instant::now(),
+            answered: metrics.answered(),
+            refused: metrics.refusals(),
+            computed: metrics.computed(),
+            busy,
+            threads,
+            own_cpu: host::process_cpu(),
+            host_cpu: host::cpu_times().used,
+            workers: workers.into_iter().map(|worker| (worker.id.clone(), worker)).collect(),
+        }
+    }
+}
+
+/// The newest samples, the oldest first.
+#[derive(Default)]
+pub(super) struct Window(VecDeque<Sample>);
+
+impl Window {
+    pub(super) fn push(&mut self, sample: Sample) {
+        self.0.push_back(sample);
+        if self.0.len() > SAMPLES {
+            self.0.pop_front();
+        }
+    }
+
+    pub(super) fn situation(&self, predictor: &Predictor) -> Situation {
+        let (Some(then), Some(now)) = (self.0.front(), self.0.back()) else { return Situation::default() };
+        let seconds = now.at.duration_since(then.at).as_secs_f64().max(1e-3);
+        let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        let computed = now.computed.count - then.computed.count;
+        let workers: Vec<Pace> = now.workers.values().filter_map(|worker| self.pace(worker)).collect();
+        let queues = predictor.admission().queues();
+        Situation {
+            answered: rate(now.answered, then.answered),
+            computed: computed as f64 / seconds,
+            inferred: workers.iter().map(|pace| pace.images).sum(),
+            refused: rate(now.refused, then.refused),
+            stages: now.computed.stages.mean_since(&then.computed.stages, computed as f64),
+            gateway: Use { busy: (now.busy - then.busy).max(0.0) / seconds, capacity: now.threads as f64 },
+            decode: total(&workers, |pace| (pace.decoding, f64::from(pace.status.used.decode_threads))),
+            inference: total(&workers, |pace| (pace.sessions, 1.0)),
+            workers: workers.len(),
+            hosts: hosts(&workers, (now.host_cpu - then.host_cpu) / seconds, (now.own_cpu - then.own_cpu) / seconds),
+            waiting: queues.waiting,
+            wait: queues.wait.as_secs_f64(),
+            speed: workers.iter().map(|pace| 1e3 / f64::from(pace.status.model.image_ms.max(1e-3))).sum(),
+            int8_would_help: workers.iter().any(|pace| pace.status.used.int8_would_help),
+        }
+    }
+
+    /// What a worker has done a second since it was first seen in this window; `None` for one that does
+    /// not take jobs.
+    fn pace<'a>(&self, worker: &'a WorkerStatus) -> Option<Pace<'a>> {
+        if worker.state != WorkerState::Ready {
+            return None;
+        }
+        let first = self.0.iter().find_map(|sample| sample.workers.get(&worker.id))?;
+        let (then, now) = (&first.used, &worker.used);
+        let seconds = now.uptime - then.uptime;
+        let per_second =
+            |of: fn(&Used) -> f64| if seconds > 0.0 { (of(now) - of(then)).max(0.0) / seconds } else { 0.0 };
+        Some(Pace {
+            status: worker,
+            images: if seconds > 0.0 { worker.images.saturating_sub(first.images) as f64 / seconds } else { 0.0 },
+            sessions: per_second(|used| used.sessions),
+            decoding: per_second(|used| used.decoding),
+            cpu: per_second(|used| used.cpu),
+            host_cpu: per_second(|used| used.host_cpu),
+        })
+    }
+}
+
+/// What a worker does a second.
+struct Pace<'a> {
+    status: &'a WorkerStatus,
+    images: f64,
+    sessions: f64,
+    decoding: f64,
+    cpu: f64,
+    host_cpu: f64,
+}
+
+fn total(workers: &[Pace<'_>], of: impl Fn(&Pace<'_>) -> (f64, f64)) -> Use {
+    workers
+        .iter()
+        .map(of)
+        .fold(Use::default(), |sum, (busy, capacity)| Use { busy: sum.busy + busy, capacity: sum.capacity + capacity })
+}
+
+/// The hosts of the workers, and this gateway's, which it reads itself.
+fn hosts(workers: &[Pace<'_>], own_host_cpu: f64, own_cpu: f64) -> Vec<HostUse> {
+    let mut hosts: BTreeMap<String, HostUse> = BTreeMap::new();
+    for pace in workers {
+        let host = hosts.entry(pace.status.host.clone()).or_default();
+        host.cpu.busy = host.cpu.busy.max(pace.host_cpu);
+        host.cpu.capacity = host.cpu.capacity.max(f64::from(pace.status.used.cores));
+        host.own += pace.cpu;
+        host.session_threads += f64::from(pace.status.used.session_threads);
+    }
+    let here = hosts.entry(host_name()).or_default();
+    here.cpu = Use { busy: own_host_cpu.max(0.0), capacity: available_cores() as f64 };
+    here.own += own_cpu.max(0.0);
+    hosts.into_iter().map(|(name, host)| HostUse { host: name, ..host }).collect()
+}

@@ -1,0 +1,62 @@
+//! What the fleet is, and what it lacks.
+
+use prometheus::{Gauge, GaugeVec, IntGaugeVec, Opts, Registry};
+use shoal_shared::attribution::{Bottleneck, Report, Resource};
+use shoal_shared::metrics::register_all;
+use shoal_shared::names::ModelName;
+use shoal_shared::presence::{WorkerState, WorkerStatus};
+
+/// The workers and the verdict on them.
+pub struct FleetMetrics {
+    workers: IntGaugeVec,
+    bottleneck: IntGaugeVec,
+    saturation: GaugeVec,
+    headroom: Gauge,
+}
+
+impl FleetMetrics {
+    /// Registers everything; every series of a closed set exists from the start.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let metrics = Self {
+            workers: IntGaugeVec::new(
+                Opts::new("shoal_fleet_workers", "Workers, as this gateway hears them"),
+                &["model", "state"],
+            )?,
+            bottleneck: IntGaugeVec::new(
+                Opts::new("shoal_bottleneck", "1 for the part whose saturation explains the delay, 0 for the others"),
+                &["name"],
+            )?,
+            saturation: GaugeVec::new(
+                Opts::new("shoal_saturation_ratio", "Part of a resource that is in use, 0 to 1"),
+                &["resource"],
+            )?,
+            headroom: Gauge::new(
+                "shoal_headroom_requests_per_second",
+                "Requests a second that could come on top before something is saturated",
+            )?,
+        };
+        register_all(registry, &[&metrics.workers, &metrics.bottleneck, &metrics.saturation, &metrics.headroom])?;
+        Bottleneck::ALL.iter().for_each(|name| drop(metrics.bottleneck.with_label_values(&[name.as_str()])));
+        Resource::ALL.iter().for_each(|one| drop(metrics.saturation.with_label_values(&[one.as_str()])));
+        Ok(metrics)
+    }
+
+    /// The workers of one model.
+    pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus]) {
+        for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
+            let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
+            self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);
+        }
+    }
+
+    /// The verdict.
+    pub fn attributed(&self, report: &Report) {
+        for name in Bottleneck::ALL {
+            self.bottleneck.with_label_values(&[name.as_str()]).set((name == report.name).into());
+        }
+        for saturation in &report.saturation {
+            self.saturation.with_label_values(&[saturation.resource.as_str()]).set(saturation.ratio);
+        }
+        self.headroom.set(report.headroom.unwrap_or_default());
+    }
+}
