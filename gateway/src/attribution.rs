@@ -4,8 +4,9 @@ mod window;
 
 use std::time::Duration;
 
-use shoal_shared::attribution::attribute;
+use shoal_shared::attribution::{Report, Situation, attribute};
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::status::{BySource, Percentiles};
 use tokio::time::MissedTickBehavior;
 
 use crate::predict::Predictor;
@@ -13,6 +14,23 @@ use window::{Sample, Window};
 
 /// How often the verdict is renewed.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was seen over the window.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// Which part is the bottleneck.
+    pub report: Report,
+    /// Predictions answered a second.
+    pub answered: BySource,
+    /// Their latency.
+    pub latency_ms: Option<Percentiles>,
+}
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self { report: attribute(Situation::default()), answered: BySource::default(), latency_ms: None }
+    }
+}
 
 /// Judges until shutdown is ordered.
 pub async fn run(predictor: Predictor, shutdown: Shutdown) {
@@ -31,6 +49,6 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
         window.push(sample);
         let report = attribute(window.situation(&predictor));
         metrics.fleet.attributed(&report);
-        predictor.judged(report);
+        predictor.judged(Judged { report, answered: window.answered(), latency_ms: window.latency() });
     }
 }

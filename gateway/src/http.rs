@@ -7,7 +7,7 @@
 //! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
 //! | `GET /models` | [`info`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
-//! | `GET /api/bottleneck`, `/api/targets` | [`info`] |
+//! | `GET /api/bottleneck`, `/api/status`, `/api/targets` | [`info`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
 
 mod caching;
@@ -52,6 +52,8 @@ pub fn routes(
         .or(info::metrics(predictor.clone(), registry))
         .unify()
         .or(info::bottleneck(predictor.clone()))
+        .unify()
+        .or(info::status(predictor.clone()))
         .unify()
         .or(info::targets(predictor.clone()))
         .unify();

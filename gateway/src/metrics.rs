@@ -4,6 +4,7 @@ mod fleet;
 mod streams;
 
 use parking_lot::Mutex;
+use prometheus::core::Collector;
 use prometheus::{
     Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -12,6 +13,7 @@ use shoal_nats::backlog::Backlog;
 use shoal_shared::attribution::{STAGES, StageTimes};
 use shoal_shared::metrics::{Exemplars, LATENCY_BUCKETS, advance, register_all, register_process};
 use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::status::QueueStatus;
 
 use crate::predict::Source;
 pub use fleet::FleetMetrics;
@@ -233,9 +235,38 @@ impl GatewayMetrics {
         *self.computed.lock()
     }
 
-    /// Predictions answered so far.
-    pub fn answered(&self) -> u64 {
-        Source::ALL.iter().map(|source| self.predictions.with_label_values(&[source.as_str()]).get()).sum()
+    /// Predictions answered so far, by where the answer came from.
+    pub fn answered(&self) -> [u64; 4] {
+        Source::ALL.map(|source| self.predictions.with_label_values(&[source.as_str()]).get())
+    }
+
+    /// Requests for predictions so far, by bucket of their time; the last is beyond every bound.
+    pub fn request_buckets(&self) -> Vec<u64> {
+        let histogram = self.request_seconds.with_label_values(&["/predict"]);
+        let families = histogram.collect();
+        let Some(measured) = families.first().and_then(|family| family.get_metric().first()) else { return Vec::new() };
+        let measured = measured.get_histogram();
+        let bounds = measured.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
+        let cumulated: Vec<u64> = bounds.map(|bucket| bucket.cumulative_count()).collect();
+        let ends = cumulated.iter().copied().chain([measured.get_sample_count()]);
+        let starts = std::iter::once(0).chain(cumulated.iter().copied());
+        ends.zip(starts).map(|(end, start)| end.saturating_sub(start)).collect()
+    }
+
+    /// What was seen last of one lane.
+    pub fn queue(&self, model: &ModelName, lane: Lane) -> QueueStatus {
+        let jobs = |state| {
+            let gauge = self.queue_jobs.with_label_values(&[model.as_str(), lane.as_str(), state]);
+            gauge.get().max(0) as u64
+        };
+        QueueStatus {
+            model: model.clone(),
+            lane,
+            waiting: jobs("waiting"),
+            in_flight: jobs("in_flight"),
+            redelivered: jobs("redelivered"),
+            oldest_s: self.queue_oldest.with_label_values(&[model.as_str(), lane.as_str()]).get(),
+        }
     }
 
     /// Predictions refused so far for want of time or room.

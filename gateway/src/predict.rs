@@ -18,17 +18,21 @@ use shoal_nats::peers::{FlightNews, Peers};
 use shoal_nats::register::Register;
 use shoal_nats::replies::Replies;
 use shoal_nats::uploads::Uploads;
-use shoal_shared::attribution::{Report, Situation, StageTimes, attribute};
+use shoal_shared::attribution::{Report, StageTimes};
 use shoal_shared::digest::{CacheKey, DigestKind, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Served;
+use shoal_shared::presence::ModelStatus;
+use shoal_shared::process::VERSION;
 use shoal_shared::sniff::{ImageLimits, sniff};
+use shoal_shared::status::Status;
 
 use flight::{Landed, Mission};
 pub(crate) use flight::{Published, place_image, refusal};
 
 use crate::admission::{Admission, Charge, Refusal, Tenant};
+use crate::attribution::Judged;
 use crate::cache::{Entry, MemoryCache};
 use crate::config::GatewayConfig;
 use crate::flights::Flights;
@@ -126,7 +130,7 @@ pub(crate) struct Inner {
     pub(crate) claims: Claims,
     pub(crate) register: Register,
     pub(crate) admission: Admission,
-    report: RwLock<Arc<Report>>,
+    judged: RwLock<Arc<Judged>>,
     flights: Flights<Landed>,
 }
 
@@ -175,7 +179,7 @@ impl Predictor {
             claims,
             register,
             admission,
-            report: RwLock::new(Arc::new(attribute(Situation::default()))),
+            judged: RwLock::default(),
             flights,
         }))
     }
@@ -201,13 +205,30 @@ impl Predictor {
     }
 
     /// Which part is the bottleneck, as judged last.
-    pub fn report(&self) -> Arc<Report> {
-        self.0.report.read().clone()
+    pub fn report(&self) -> Report {
+        self.0.judged.read().report.clone()
+    }
+
+    /// Everything that is worth a look.
+    pub fn status(&self) -> Status {
+        let judged = self.0.judged.read().clone();
+        let fleet = self.0.models.fleet();
+        let lanes = |model: ModelStatus| Lane::ALL.map(|lane| self.0.metrics.queue(&model.name, lane));
+        let mut workers = fleet.workers();
+        workers.sort_by(|a, b| (&a.model.name, &a.host, a.pid).cmp(&(&b.model.name, &b.host, b.pid)));
+        Status {
+            version: VERSION.into(),
+            report: judged.report.clone(),
+            answered: judged.answered,
+            latency_ms: judged.latency_ms,
+            queues: fleet.models().into_iter().flat_map(lanes).collect(),
+            workers,
+        }
     }
 
     /// A new verdict.
-    pub fn judged(&self, report: Report) {
-        *self.0.report.write() = Arc::new(report);
+    pub fn judged(&self, judged: Judged) {
+        *self.0.judged.write() = Arc::new(judged);
     }
 
     /// The other gateways.

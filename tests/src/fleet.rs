@@ -17,6 +17,10 @@ pub struct FleetPlan {
     pub models_dir: Option<PathBuf>,
     /// Number of workers.
     pub workers: usize,
+    /// Threads of each.
+    pub threads: usize,
+    /// Way to NATS that gateways and workers take, when it is not the straight one.
+    pub nats_url: Option<String>,
     /// Whether NATS is a cluster of three.
     pub cluster: bool,
     /// Configuration file that all share.
@@ -36,6 +40,8 @@ impl Default for FleetPlan {
             model: "digits".into(),
             models_dir: None,
             workers: 1,
+            threads: 1,
+            nats_url: None,
             cluster: false,
             config: String::new(),
             supervised: false,
@@ -110,7 +116,8 @@ impl Fleet {
 
     fn launch_worker(&mut self, mut command: Command) {
         self.started += 1;
-        command.args(["--nats-url", &self.nats.url(), "--threads", "1"]).env("SHOAL_CONFIG", self.config());
+        let threads = self.plan.threads.to_string();
+        command.args(["--nats-url", &self.nats_url(), "--threads", &threads]).env("SHOAL_CONFIG", self.config());
         if let Some(dir) = &self.plan.models_dir {
             command.arg("--models-dir").arg(dir);
         }
@@ -136,7 +143,7 @@ impl Fleet {
         self.started += 1;
         let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
         let mut command = Command::new(binary("shoal-gateway"));
-        command.args(["--listen", listen, "--nats-url", &self.nats.url(), "--default-model", &self.plan.model]);
+        command.args(["--listen", listen, "--nats-url", &self.nats_url(), "--default-model", &self.plan.model]);
         command.env("SHOAL_CONFIG", self.config());
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
         let process = Process::start(&mut command, &log);
@@ -146,6 +153,10 @@ impl Fleet {
             address.is_some()
         });
         (process, format!("http://{}", address.unwrap()))
+    }
+
+    fn nats_url(&self) -> String {
+        self.plan.nats_url.clone().unwrap_or_else(|| self.nats.url())
     }
 
     fn config(&self) -> PathBuf {

@@ -8,10 +8,12 @@ pub mod chaos;
 pub mod fleet;
 pub mod http;
 pub mod images;
+pub mod load;
 pub mod models;
 pub mod mutate;
 pub mod nats;
 pub mod process;
+pub mod slow;
 
 use std::time::{Duration, Instant};
 

@@ -3,15 +3,21 @@
 //! | module | command |
 //! | --- | --- |
 //! | [`up`] | `shoal up`: a whole fleet on this machine, from one command |
+//! | [`why`] | `shoal why`: the bottleneck, in words |
+//! | [`top`] | `shoal top`: the fleet in the terminal |
+//! | [`ask`] | asking a gateway |
 //! | [`cache`] | `shoal cache stats, purge` |
 //! | [`connect`] | options about NATS, the same for all |
 //! | [`dead`] | `shoal dead list, show, replay, purge` |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
+pub mod ask;
 pub mod cache;
 pub mod connect;
 pub mod dead;
 pub mod models;
 pub mod provision;
+pub mod top;
 pub mod up;
+pub mod why;

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, models, provision, up};
+use shoal_cli::{cache, dead, models, provision, top, up, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -19,6 +19,10 @@ struct Cli {
 enum Command {
     /// Start NATS, gateway and workers on this machine; Ctrl-C drains and stops them
     Up(up::Options),
+    /// Name the bottleneck, say why, and what would help
+    Why(why::Options),
+    /// Watch the fleet in the terminal
+    Top(top::Options),
     /// Look after models
     Models(models::Options),
     /// Look into the prediction cache, or empty it
@@ -67,6 +71,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
         Command::Models(options) => models::run(options),
+        Command::Why(options) => why::run(&options),
+        Command::Top(options) => top::run(&options),
         Command::Follow { .. } => Ok(()),
     }
 }

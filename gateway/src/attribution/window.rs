@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use shoal_shared::attribution::{HostUse, Situation, Use};
+use shoal_shared::metrics::LATENCY_BUCKETS;
 use shoal_shared::names::NodeId;
 use shoal_shared::presence::{Used, WorkerState, WorkerStatus};
 use shoal_shared::process::{available_cores, host, host_name};
+use shoal_shared::status::{BySource, Percentiles};
 
 use crate::metrics::Computed;
 use crate::predict::Predictor;
@@ -17,7 +19,8 @@ const SAMPLES: usize = 11;
 /// Every counter at one moment.
 pub(super) struct Sample {
     at: Instant,
-    answered: u64,
+    answered: [u64; 4],
+    buckets: Vec<u64>,
     refused: u64,
     computed: Computed,
     /// Busy seconds of the runtime's threads.
@@ -39,6 +42,7 @@ impl Sample {
         Self {
             at: Instant::now(),
             answered: metrics.answered(),
+            buckets: metrics.request_buckets(),
             refused: metrics.refusals(),
             computed: metrics.computed(),
             busy,
@@ -70,7 +74,7 @@ impl Window {
         let workers: Vec<Pace> = now.workers.values().filter_map(|worker| self.pace(worker)).collect();
         let queues = predictor.admission().queues();
         Situation {
-            answered: rate(now.answered, then.answered),
+            answered: rate(now.answered.iter().sum(), then.answered.iter().sum()),
             computed: computed as f64 / seconds,
             inferred: workers.iter().map(|pace| pace.images).sum(),
             refused: rate(now.refused, then.refused),
@@ -85,6 +89,22 @@ impl Window {
             speed: workers.iter().map(|pace| 1e3 / f64::from(pace.status.model.image_ms.max(1e-3))).sum(),
             int8_would_help: workers.iter().any(|pace| pace.status.used.int8_would_help),
         }
+    }
+
+    /// Predictions answered a second, by where the answer came from.
+    pub(super) fn answered(&self) -> BySource {
+        let (Some(then), Some(now)) = (self.0.front(), self.0.back()) else { return BySource::default() };
+        let seconds = now.at.duration_since(then.at).as_secs_f64().max(1e-3);
+        let rate = |index: usize| now.answered[index].saturating_sub(then.answered[index]) as f64 / seconds;
+        // In the order of `Source::ALL`.
+        BySource { hit: rate(0), shared: rate(1), coalesced: rate(2), miss: rate(3) }
+    }
+
+    /// Latency of requests for predictions, milliseconds.
+    pub(super) fn latency(&self) -> Option<Percentiles> {
+        let (then, now) = (self.0.front()?, self.0.back()?);
+        let counts: Vec<u64> = now.buckets.iter().zip(&then.buckets).map(|(now, then)| now - then).collect();
+        Some(Percentiles::of(LATENCY_BUCKETS, &counts)?.times(1e3))
     }
 
     /// What a worker has done a second since it was first seen in this window; `None` for one that does

@@ -75,7 +75,15 @@ pub(super) fn bottleneck(predictor: Predictor) -> impl Filter<Extract = (Route,)
     warp::path!("api" / "bottleneck")
         .and(warp::get())
         .and(with(predictor))
-        .map(|predictor: Predictor| json(StatusCode::OK, &*predictor.report()))
+        .map(|predictor: Predictor| json(StatusCode::OK, &predictor.report()))
+}
+
+/// `GET /api/status`: everything that is worth a look.
+pub(super) fn status(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+    warp::path!("api" / "status")
+        .and(warp::get())
+        .and(with(predictor))
+        .map(|predictor: Predictor| json(StatusCode::OK, &predictor.status()))
 }
 
 /// One entry of Prometheus's HTTP service discovery.
