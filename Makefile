@@ -4,13 +4,14 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos fuzz bench bench-cache clean
+.PHONY: help run test setup fmt lint chaos advice fuzz bench bench-cache clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # exec: Ctrl-C reaches shoal itself, and make waits for it to drain.
-run: setup ## Build and start a local fleet; options in ARGS, as in make run ARGS="--help"
+run: ## Build and start a local fleet; options in ARGS, as in make run ARGS="--observe"
+	@deploy/setup.sh $(filter --observe,$(ARGS))
 	cargo build --release --workspace --bins
 	@exec "$(TARGET_DIR)/release/shoal" up $(ARGS)
 
@@ -37,6 +38,10 @@ chaos: setup ## Kill everything at random for minutes and account for every job
 	cargo build --workspace --bins
 	$(CHAOS) long
 	unshare --user --map-root-user --mount $(CHAOS) full_disk
+
+advice: setup ## Follow what `shoal why` advises in three situations, and compare the gains (minutes)
+	cargo build --workspace --bins
+	cargo test --workspace --test bottleneck -- --ignored --nocapture
 
 fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, SHOAL_FUZZ_SEED)
 	cargo build --workspace --bins

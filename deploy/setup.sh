@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
-# With --tests also the nats command-line client. Does nothing when all is in place.
+# With --observe also Prometheus, with --tests that and the nats command-line client. Does nothing when
+# all is in place.
 set -euo pipefail
 
 readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
 readonly MIN_NATS_CLI=0.3.1
+readonly MIN_PROMETHEUS=2.42.0 # Debian 12's
 
 ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 readonly ROOT
@@ -13,16 +15,16 @@ readonly TOOLS=$ROOT/.tools
 SCRATCH=
 
 main() {
-    local with_tests=false
-    case "${1-}" in
-    "") ;;
-    --tests) with_tests=true ;;
-    *) fail "unknown argument '$1'; usage: deploy/setup.sh [--tests]" ;;
+    local what=${1-}
+    case "$what" in
+    "" | --observe | --tests) ;;
+    *) fail "unknown argument '$what'; usage: deploy/setup.sh [--observe | --tests]" ;;
     esac
     check_rust
     prepare_nats_server
     prepare_onnxruntime
-    if $with_tests; then prepare_nats_cli; fi
+    if [[ $what ]]; then prepare_prometheus; fi
+    if [[ $what == --tests ]]; then prepare_nats_cli; fi
 }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -140,6 +142,44 @@ build_nats_cli() (
     cd "$PINS/natscli"
     GOWORK=off CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags "-s -w -X main.version=$1" \
         -o "$SCRATCH/files/nats" github.com/nats-io/natscli/nats
+)
+
+# ---- Prometheus with promtool, for tests and `shoal up --observe` ----
+
+prepare_prometheus() {
+    local found
+    if found=$(find_program prometheus "$MIN_PROMETHEUS") && has promtool; then
+        link "$found" "$TOOLS/bin/prometheus"
+        link "$(type -P promtool)" "$TOOLS/bin/promtool"
+        return
+    fi
+    if is_current prometheus debian "$TOOLS/bin/prometheus"; then return; fi
+    if ! has apt-get || ! has dpkg-deb; then
+        say "no prometheus >= $MIN_PROMETHEUS on the PATH and no apt-get: tests that need it will be skipped"
+        return
+    fi
+    say "fetching Debian's prometheus"
+    scratch
+    if fetch_prometheus >"$SCRATCH/log" 2>&1; then
+        install_file 'prom*' "$TOOLS/bin"
+        mark_current prometheus debian
+    else
+        tail -n 3 "$SCRATCH/log" >&2
+        say "Debian's prometheus could not be fetched: tests that need it will be skipped"
+    fi
+}
+
+# With lists of its own when the system has none: neither needs root.
+fetch_prometheus() (
+    cd "$SCRATCH"
+    if ! apt-get download prometheus; then
+        mkdir -p apt/lists/partial apt/archives/partial
+        local -a own=(-o "Dir::State::lists=$SCRATCH/apt/lists" -o "Dir::Cache=$SCRATCH/apt" -o APT::Sandbox::User=)
+        apt-get "${own[@]}" update && apt-get "${own[@]}" download prometheus
+    fi
+    dpkg-deb -x prometheus_*.deb deb
+    mv deb/usr/bin/prometheus deb/usr/bin/promtool files/
+    at_least "$MIN_PROMETHEUS" "$(files/prometheus --version 2>&1)"
 )
 
 # ---- programs that are already there ----

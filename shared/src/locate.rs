@@ -28,6 +28,16 @@ pub fn nats_cli() -> Option<PathBuf> {
     in_tools(Path::new("bin/nats")).or_else(|| on_path("nats"))
 }
 
+/// Prometheus, if it can be found.
+pub fn prometheus() -> Option<PathBuf> {
+    in_tools(Path::new("bin/prometheus")).or_else(|| on_path("prometheus"))
+}
+
+/// Prometheus's own tool for configurations and rules, if it can be found.
+pub fn promtool() -> Option<PathBuf> {
+    in_tools(Path::new("bin/promtool")).or_else(|| on_path("promtool"))
+}
+
 fn from_env(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.exists())
 }

@@ -13,6 +13,7 @@ pub mod models;
 pub mod mutate;
 pub mod nats;
 pub mod process;
+pub mod prometheus;
 pub mod slow;
 
 use std::time::{Duration, Instant};

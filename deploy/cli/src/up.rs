@@ -5,6 +5,7 @@ mod banner;
 mod keep;
 mod model;
 mod nats_server;
+mod prometheus;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use shoal_worker::fleet::Readiness;
 use shoal_worker::model::ModelStore;
 
 use crate::connect::NatsOptions;
+use banner::Ready;
 use keep::{Replacement, Service, Services};
 
 /// `shoal up`
@@ -46,6 +48,9 @@ pub struct Options {
     /// Port of the NATS server that is started; a free one is taken when it is in use or 0
     #[arg(long, default_value_t = 4222)]
     nats_port: u16,
+    /// Also start Prometheus, when it is installed
+    #[arg(long)]
+    observe: bool,
     /// Folder for the queue, models and logs
     #[arg(long, default_value = ".shoal")]
     data_dir: PathBuf,
@@ -81,8 +86,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let outcome = tokio::select! {
         ready = plan.start(&mut services, &shutdown) => match ready {
             Ok(url) => {
+                let prometheus = plan.observe(&mut services, address)?;
                 services.all_ready();
-                banner::print(address, &url, &chosen, options.workers, &data);
+                let fleet = Ready { address, nats: &url, prometheus, workers: options.workers, data: &data };
+                banner::print(&fleet, &chosen);
                 let stop = signalled();
                 tokio::pin!(stop);
                 loop {
@@ -137,6 +144,18 @@ impl Plan<'_> {
         }
     }
 
+    /// Prometheus, when it is wanted; a fleet without it is a fleet all the same.
+    fn observe(&self, services: &mut Services, gateway: SocketAddr) -> anyhow::Result<Option<String>> {
+        if !self.options.observe {
+            return Ok(None);
+        }
+        let address = prometheus::start(services, self.data, gateway)?;
+        if address.is_none() {
+            println!("Prometheus was not found: install it, or run `deploy/setup.sh --observe`.");
+        }
+        Ok(address)
+    }
+
     fn gateway(&self, url: &str) -> anyhow::Result<Service> {
         Ok(Service::new("gateway", sibling("shoal-gateway")?)
             .listener(self.listener.try_clone()?)
@@ -183,6 +202,19 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         std::io::ErrorKind::AddrInUse => anyhow!("port {} is in use: choose another with --port", address.port()),
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
+}
+
+/// The wanted port, or one that the system gives.
+fn free_port(wanted: u16, whose: &str) -> anyhow::Result<u16> {
+    if wanted != 0 && TcpListener::bind(("127.0.0.1", wanted)).is_ok() {
+        return Ok(wanted);
+    }
+    let free = TcpListener::bind(("127.0.0.1", 0)).with_context(|| format!("no free port for the {whose}"))?;
+    let free = free.local_addr()?.port();
+    if wanted != 0 {
+        println!("Port {wanted} is in use; this fleet's {whose} listens on {free}.");
+    }
+    Ok(free)
 }
 
 fn prepare(dir: &Path) -> anyhow::Result<PathBuf> {

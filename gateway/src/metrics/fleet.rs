@@ -9,6 +9,7 @@ use shoal_shared::presence::{WorkerState, WorkerStatus};
 /// The workers and the verdict on them.
 pub struct FleetMetrics {
     workers: IntGaugeVec,
+    wanted: IntGaugeVec,
     bottleneck: IntGaugeVec,
     saturation: GaugeVec,
     headroom: Gauge,
@@ -21,6 +22,10 @@ impl FleetMetrics {
             workers: IntGaugeVec::new(
                 Opts::new("shoal_fleet_workers", "Workers, as this gateway hears them"),
                 &["model", "state"],
+            )?,
+            wanted: IntGaugeVec::new(
+                Opts::new("shoal_fleet_workers_wanted", "Workers that there are to be"),
+                &["model"],
             )?,
             bottleneck: IntGaugeVec::new(
                 Opts::new("shoal_bottleneck", "1 for the part whose saturation explains the delay, 0 for the others"),
@@ -35,7 +40,10 @@ impl FleetMetrics {
                 "Requests a second that could come on top before something is saturated",
             )?,
         };
-        register_all(registry, &[&metrics.workers, &metrics.bottleneck, &metrics.saturation, &metrics.headroom])?;
+        register_all(
+            registry,
+            &[&metrics.workers, &metrics.wanted, &metrics.bottleneck, &metrics.saturation, &metrics.headroom],
+        )?;
         Bottleneck::ALL.iter().for_each(|name| drop(metrics.bottleneck.with_label_values(&[name.as_str()])));
         Resource::ALL.iter().for_each(|one| drop(metrics.saturation.with_label_values(&[one.as_str()])));
         Ok(metrics)
@@ -46,6 +54,10 @@ impl FleetMetrics {
         for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
             let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
             self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);
+            if state == WorkerState::Ready {
+                // Nobody says otherwise: those that are there are wanted.
+                self.wanted.with_label_values(&[model.as_str()]).set(count as i64);
+            }
         }
     }
 

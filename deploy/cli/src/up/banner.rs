@@ -5,28 +5,47 @@ use std::path::Path;
 
 use super::model::Chosen;
 
-/// URLs and three commands to try.
-pub(super) fn print(address: SocketAddr, nats: &str, chosen: &Chosen, workers: usize, data: &Path) {
+/// What was started.
+pub(super) struct Ready<'a> {
+    /// Where the gateway listens.
+    pub(super) address: SocketAddr,
+    /// The broker.
+    pub(super) nats: &'a str,
+    /// Prometheus, when it runs.
+    pub(super) prometheus: Option<String>,
+    /// How many workers.
+    pub(super) workers: usize,
+    /// The data folder.
+    pub(super) data: &'a Path,
+}
+
+/// URLs and commands to try.
+pub(super) fn print(fleet: &Ready<'_>, chosen: &Chosen) {
     let Chosen { name, title, why } = chosen;
-    let plural = if workers == 1 { "worker" } else { "workers" };
+    let Ready { address, nats, prometheus, workers, data } = fleet;
+    let plural = if *workers == 1 { "worker" } else { "workers" };
+    let prometheus = prometheus.as_ref().map(|url| format!("\n  Prometheus {url}")).unwrap_or_default();
+    // Commands find a gateway at the usual address by themselves.
+    let url = if address.port() == 8000 { String::new() } else { format!(" --url http://{address}") };
     println!(
         "
 Shoal is ready.
 
-  page      http://{address}/
-  predict   http://{address}/predict
-  metrics   http://{address}/metrics
-  NATS      {nats}
-  model     {name}: {title} ({why})
-            another: --model NAME (`shoal models list`)
-  workers   {workers} {plural}
-  data      {} (logs in logs/)
+  page       http://{address}/
+  predict    http://{address}/predict
+  metrics    http://{address}/metrics{prometheus}
+  NATS       {nats}
+  model      {name}: {title} ({why})
+             another: --model NAME (`shoal models list`)
+  workers    {workers} {plural}
+  data       {} (logs in logs/)
 
 Try:
 
   curl -F file=@PHOTO http://{address}/predict
   nats --server {nats} req predict.{name} --force-stdin --no-templates --raw < PHOTO
-  curl http://{address}/metrics
+  shoal top{url}        watch it
+  shoal why{url}        which part is the bottleneck, and what would help
 
 Ctrl-C drains and stops everything.",
         data.display()

@@ -1,12 +1,12 @@
 //! The NATS server that `shoal up` starts: JetStream on, data in the data folder, loopback only.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use shoal_shared::locate;
 
+use super::free_port;
 use super::keep::{Service, Services};
 
 const CONFIG: &str = include_str!("../../../../nats/server.conf");
@@ -19,7 +19,7 @@ pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> an
             locate::NATS_SERVER_ENV
         );
     };
-    let port = free_port(port)?;
+    let port = free_port(port, "NATS server")?;
     let config = data.join("nats-server.conf");
     std::fs::write(&config, CONFIG).with_context(|| config.display().to_string())?;
     let server = Service::new("nats-server", program)
@@ -46,16 +46,4 @@ pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> an
             bail!("nats-server does not answer at {address}; its log: {}", services.logs().join("nats-server.log").display())
         }
     }
-}
-
-/// The wanted port, or one that the system gives.
-fn free_port(wanted: u16) -> anyhow::Result<u16> {
-    if wanted != 0 && TcpListener::bind(("127.0.0.1", wanted)).is_ok() {
-        return Ok(wanted);
-    }
-    let free = TcpListener::bind(("127.0.0.1", 0)).context("no free port for nats-server")?.local_addr()?.port();
-    if wanted != 0 {
-        println!("Port {wanted} is in use; this fleet's NATS server listens on {free}.");
-    }
-    Ok(free)
 }
