@@ -16,6 +16,7 @@ use shoal_nats::uploads::Uploads;
 use shoal_shared::names::NodeId;
 use shoal_shared::process::notify;
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::spans::Spans;
 use tokio::net::TcpListener;
 
 use crate::cache::MemoryCache;
@@ -41,7 +42,7 @@ pub struct Gateway {
 impl Gateway {
     /// Connects and subscribes. Creates nothing on the bus. What it listens to in the background
     /// ends with `shutdown`.
-    pub async fn build(config: GatewayConfig, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    pub async fn build(config: GatewayConfig, spans: Spans, shutdown: &Shutdown) -> anyhow::Result<Self> {
         config.check()?;
         let registry = Registry::new();
         let metrics = Arc::new(GatewayMetrics::register(&registry)?);
@@ -65,6 +66,7 @@ impl Gateway {
             peers,
             claims: Claims::new(&bus),
             register: Register::open(&bus).await?,
+            spans,
         });
         let service = PredictService::start(&bus).await?;
         Ok(Self { config, bus, predictor, service, registry })

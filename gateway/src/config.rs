@@ -50,6 +50,10 @@ pub struct GatewayConfig {
     pub threads: usize,
     /// The memory tier of the cache.
     pub cache: CacheConfig,
+    /// Where spans are sent, as in `http://127.0.0.1:4318`; default: nowhere.
+    pub otlp_endpoint: Option<String>,
+    /// Part of the requests that are recorded, of those whose sender does not say; 0 to 1.
+    pub trace_ratio: f64,
     /// How long to look for NATS and the streams at start.
     #[serde(with = "humantime_serde")]
     pub startup_patience: Duration,
@@ -112,6 +116,8 @@ impl Default for GatewayConfig {
             receive_timeout: Duration::from_secs(30),
             threads: 0,
             cache: CacheConfig::default(),
+            otlp_endpoint: None,
+            trace_ratio: 1.0,
             startup_patience: Duration::from_secs(15),
             drain_grace: Duration::from_secs(30),
         }
@@ -157,6 +163,9 @@ impl GatewayConfig {
                 let key = format!("gateway.tenants.{name}.weight");
                 return Err(ConfigError::invalid(&key, tenant.weight, "a positive number"));
             }
+        }
+        if !(0.0..=1.0).contains(&self.trace_ratio) {
+            return Err(ConfigError::invalid("gateway.trace_ratio", self.trace_ratio, "0 to 1"));
         }
         if self.max_connections == 0 {
             return Err(ConfigError::invalid("gateway.max_connections", 0, "at least 1"));

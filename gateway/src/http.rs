@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::time::Instant;
 
+use shoal_shared::trace::Trace;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::{Filter, Reply};
 
@@ -75,15 +76,35 @@ fn with<T: Clone + Send>(value: T) -> impl Filter<Extract = (T,), Error = Infall
 }
 
 /// Counts and times a request under its route's name, never under its path.
-async fn observed<F>(predictor: &Predictor, route: &'static str, answer: F) -> warp::reply::Response
+async fn observed<F>(
+    predictor: &Predictor,
+    route: &'static str,
+    trace: Option<&Trace>,
+    answer: F,
+) -> warp::reply::Response
 where
     F: Future<Output = warp::reply::Response>,
 {
     let begun = Instant::now();
     let response = answer.await;
-    let metrics = predictor.metrics();
+    let (metrics, took) = (predictor.metrics(), begun.elapsed());
+    if let Some(trace) = trace {
+        let (request_id, status) = (trace.request_id(), response.status().as_u16());
+        tracing::debug!(request.id = request_id, route, status, ?took, "request answered");
+        if trace.sampled {
+            metrics.exemplars.record(route, took, &trace.trace_id());
+        }
+    }
     metrics.requests.with_label_values(&[route, response.status().as_str()]).inc();
-    metrics.request_seconds.with_label_values(&[route]).observe(begun.elapsed().as_secs_f64());
+    metrics.request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    response
+}
+
+/// Says by what id the request is found in logs and traces.
+fn identified(mut response: warp::reply::Response, trace: &Trace) -> warp::reply::Response {
+    if let Ok(id) = HeaderValue::from_str(&trace.request_id()) {
+        response.headers_mut().insert("x-request-id", id);
+    }
     response
 }
 

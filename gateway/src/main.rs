@@ -11,6 +11,7 @@ use shoal_gateway::app::Gateway;
 use shoal_gateway::config::GatewayConfig;
 use shoal_shared::config;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
 use tokio::net::TcpListener;
 
@@ -70,13 +71,20 @@ fn main() -> ExitCode {
     }
     let threads = if config.threads == 0 { available_cores() } else { config.threads };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(run(config, cli.inherit_listener)),
+    let spans = match config.otlp_endpoint.as_deref().map(|endpoint| Spans::export(endpoint, "shoal-gateway")) {
+        None => Spans::default(),
+        Some(Ok(spans)) => spans,
+        Some(Err(error)) => return fail(EXIT_CONFIG, &format!("gateway.otlp_endpoint: {error}")),
+    };
+    let code = match runtime {
+        Ok(runtime) => runtime.block_on(run(config, spans.clone(), cli.inherit_listener)),
         Err(error) => fail(EXIT_SOFTWARE, &error),
-    }
+    };
+    spans.finish();
+    code
 }
 
-async fn run(config: GatewayConfig, inherit_listener: bool) -> ExitCode {
+async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> ExitCode {
     // Before anything else, so that a taken port is the first and only complaint.
     let listener = match if inherit_listener { inherited() } else { TcpListener::bind(config.listen).await } {
         Ok(listener) => listener,
@@ -84,7 +92,7 @@ async fn run(config: GatewayConfig, inherit_listener: bool) -> ExitCode {
         Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
     };
     let shutdown = Shutdown::new();
-    let gateway = match Gateway::build(config, &shutdown).await {
+    let gateway = match Gateway::build(config, spans, &shutdown).await {
         Ok(gateway) => gateway,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };

@@ -54,7 +54,7 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
         lane: Lane::Interactive,
         timeout: None,
         caching: Caching::default(),
-        traceparent: request.traceparent.clone(),
+        trace: predictor.trace(request.trace.0.as_deref(), request.trace.1.as_deref()),
         tenant: Tenant::on_nats(),
         charge: Arc::new(charge),
     };

@@ -7,7 +7,7 @@ mod flight;
 mod waterfall;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -25,8 +25,10 @@ use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Served;
 use shoal_shared::presence::ModelStatus;
 use shoal_shared::process::VERSION;
+use shoal_shared::process::spans::{Part, Spans, Work};
 use shoal_shared::sniff::{ImageLimits, sniff};
 use shoal_shared::status::Status;
+use shoal_shared::trace::Trace;
 
 use flight::{Landed, Mission};
 pub(crate) use flight::{Published, place_image, refusal};
@@ -54,8 +56,8 @@ pub struct Ask {
     pub timeout: Option<Duration>,
     /// What the client says about caching.
     pub caching: Caching,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// Which request it is.
+    pub trace: Trace,
     /// On whose behalf.
     pub tenant: Tenant,
     /// The memory that the image takes.
@@ -130,6 +132,7 @@ pub(crate) struct Inner {
     pub(crate) claims: Claims,
     pub(crate) register: Register,
     pub(crate) admission: Admission,
+    spans: Spans,
     judged: RwLock<Arc<Judged>>,
     flights: Flights<Landed>,
 }
@@ -158,12 +161,15 @@ pub struct Parts {
     pub claims: Claims,
     /// Accepted asynchronous jobs.
     pub register: Register,
+    /// Where spans go.
+    pub spans: Spans,
 }
 
 impl Predictor {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { config, bus, replies, shared, uploads, memory, models, metrics, peers, claims, register } = parts;
+        let Parts { config, bus, replies, shared, uploads, memory, models, metrics, peers, claims, register, spans } =
+            parts;
         let admission = Admission::new(&config, metrics.clone());
         let flights = Flights::new();
         Self(Arc::new(Inner {
@@ -179,6 +185,7 @@ impl Predictor {
             claims,
             register,
             admission,
+            spans,
             judged: RwLock::default(),
             flights,
         }))
@@ -304,6 +311,36 @@ impl Predictor {
         let answered = self.answer(ask).await?;
         self.0.metrics.predicted(answered.source, answered.entry.prediction.infer_us);
         Ok(answered)
+    }
+
+    /// The trace that a request belongs to. One that begins here is recorded as often as configured.
+    pub fn trace(&self, traceparent: Option<&str>, request_id: Option<&str>) -> Trace {
+        let mut trace = Trace::of(traceparent, request_id);
+        if trace.parent.is_none() {
+            trace.sampled = self.0.spans.is_on() && fastrand::f64() < self.0.config.trace_ratio;
+        }
+        trace
+    }
+
+    /// Sends the span of a request that has ended, with the stages that it went through.
+    pub fn span(&self, trace: &Trace, route: &'static str, begun: Instant, ended: Result<&Answered, &Failure>) {
+        if !trace.sampled || !self.0.spans.is_on() {
+            return;
+        }
+        let took = begun.elapsed();
+        let (attributes, error, parts) = match ended {
+            Ok(answered) => {
+                let part = |(name, seconds)| Part { name, took: Duration::from_secs_f64(seconds) };
+                let stages = answered.stages.iter().filter(|(_, seconds)| *seconds > 0.0).map(part).collect();
+                let model = answered.entry.prediction.model.to_string();
+                (vec![("model", model), ("cache", answered.source.as_str().into())], None, stages)
+            }
+            Err(failure) => {
+                (vec![("error.type", failure.code.as_str().into())], Some(failure.message.clone()), Vec::new())
+            }
+        };
+        let began = SystemTime::now() - took;
+        self.0.spans.record(trace, Work { name: route, is_job: false, began, took, attributes, error, parts });
     }
 
     /// Records where the time of an answered request went that began at `begun`. What no stage has

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
+use shoal_shared::trace::Trace;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::connect::Bus;
@@ -33,6 +34,8 @@ pub struct Delivery {
     pub object: Option<String>,
     /// What the publisher asked for.
     pub wishes: Wishes,
+    /// Which request it belongs to.
+    pub trace: Trace,
     /// Sequence in the stream.
     pub sequence: u64,
     /// Deliveries so far, 1 being the first.
@@ -61,8 +64,6 @@ pub struct Wishes {
     pub top_k: Option<usize>,
     /// Neither read nor write the cache.
     pub no_store: bool,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
 }
 
 impl Wishes {
@@ -75,7 +76,6 @@ impl Wishes {
             digest: text(headers::DIGEST).and_then(ImageSha256::parse),
             top_k: text(headers::TOP_K).and_then(|value| value.parse().ok()),
             no_store: text(headers::CACHE) == Some(headers::CACHE_NO_STORE),
-            traceparent: text(headers::TRACEPARENT).map(str::to_owned),
         }
     }
 }
@@ -91,6 +91,8 @@ impl Delivery {
         let (message, acker) = message.split();
         let (model, lane) = subjects::parse_job(&message.subject)?;
         let headers = message.headers.unwrap_or_default();
+        let text = |name: &str| headers.get(name).map(|value| value.as_str());
+        let trace = Trace::of(text(headers::TRACEPARENT), text(headers::REQUEST));
         let id = headers.get(headers::JOB).and_then(|id| id.as_str().parse().ok());
         Some(Self {
             id: id.unwrap_or_else(|| JobId::from_sequence(sequence)),
@@ -99,6 +101,7 @@ impl Delivery {
             payload: message.payload,
             object: headers.get(headers::OBJECT).map(|name| name.as_str().to_owned()),
             wishes: Wishes::read(&headers),
+            trace,
             sequence,
             attempt,
             published,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
+use shoal_shared::trace::Trace;
 use thiserror::Error;
 
 use crate::connect::{Bus, REQUEST_TIMEOUT};
@@ -39,8 +40,8 @@ pub struct NewJob {
     pub top_k: Option<usize>,
     /// Keep the prediction out of the cache.
     pub no_store: bool,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// Which request it belongs to.
+    pub trace: Trace,
 }
 
 /// Where the image travels.
@@ -135,8 +136,9 @@ fn job_headers(job: &NewJob) -> HeaderMap {
     if job.no_store {
         map.insert(headers::CACHE, headers::CACHE_NO_STORE);
     }
-    if let Some(traceparent) = &job.traceparent {
-        map.insert(headers::TRACEPARENT, traceparent.as_str());
+    map.insert(headers::TRACEPARENT, job.trace.traceparent());
+    if let Some(request) = job.trace.given_id() {
+        map.insert(headers::REQUEST, request);
     }
     if let Some(deadline) = job.deadline {
         map.insert(headers::DEADLINE, deadline.as_millis().to_string());

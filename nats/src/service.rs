@@ -25,8 +25,8 @@ pub struct PredictRequest {
     pub image: Bytes,
     /// Classes wanted.
     pub top_k: Option<usize>,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// W3C trace context, and the id that the client gave.
+    pub trace: (Option<String>, Option<String>),
     request: Request,
 }
 
@@ -52,7 +52,7 @@ impl PredictService {
                 model: model.parse(),
                 image: message.payload.clone(),
                 top_k: header(headers::TOP_K).and_then(|value| value.parse().ok()),
-                traceparent: header(headers::TRACEPARENT).map(str::to_owned),
+                trace: [headers::TRACEPARENT, headers::REQUEST].map(|name| header(name).map(str::to_owned)).into(),
                 request,
             });
         }

@@ -36,7 +36,7 @@ fn job(lane: Lane) -> NewJob {
         accept: ACCEPT_JSON,
         top_k: Some(3),
         no_store: false,
-        traceparent: None,
+        trace: shoal_shared::trace::Trace::of(None, None),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`codec`] | the versioned binary form of both |
 //! | [`manifest`] | a model's pre- and post-processing, as data |
 //! | [`presence`] | the heartbeat by which workers are known |
+//! | [`trace`] | which request something belongs to |
 //! | [`status`] | everything that is worth a look, in one answer |
 //! | [`config`] | defaults, file, environment, flags: one rule for every binary |
 //! | [`process`] | telemetry, shutdown, admin server: what every `main` needs |
@@ -35,3 +36,4 @@ pub mod presence;
 pub mod process;
 pub mod sniff;
 pub mod status;
+pub mod trace;

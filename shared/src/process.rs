@@ -4,6 +4,7 @@ pub mod admin;
 pub mod host;
 pub mod notify;
 pub mod shutdown;
+pub mod spans;
 pub mod telemetry;
 
 /// Exit code for a configuration that cannot be right (`EX_CONFIG`).

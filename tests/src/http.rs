@@ -96,6 +96,12 @@ impl Client {
         self.0.get(url).call().map_err(|error| error.to_string()).and_then(read)
     }
 
+    /// GET with extra headers that may fail on the way.
+    pub fn try_get_with(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response, String> {
+        let request = headers.iter().fold(self.0.get(url), |request, (name, value)| request.header(*name, *value));
+        request.call().map_err(|error| error.to_string()).and_then(read)
+    }
+
     /// DELETE that may fail on the way.
     pub fn try_delete(&self, url: &str) -> Result<Response, String> {
         self.0.delete(url).call().map_err(|error| error.to_string()).and_then(read)

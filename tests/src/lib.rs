@@ -12,6 +12,7 @@ pub mod load;
 pub mod models;
 pub mod mutate;
 pub mod nats;
+pub mod otlp;
 pub mod process;
 pub mod prometheus;
 pub mod slow;

@@ -16,6 +16,7 @@ use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, NodeId};
 use shoal_shared::presence::{ModelStatus, Slots, Used, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{VERSION, admin, available_cores, host, host_name, notify};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -73,7 +74,7 @@ impl Supply {
 
 impl Worker {
     /// Loads the model and warms it up, connects to the bus. Creates nothing there.
-    pub async fn build(config: WorkerConfig) -> anyhow::Result<Self> {
+    pub async fn build(config: WorkerConfig, spans: Spans) -> anyhow::Result<Self> {
         let started = Instant::now();
         config.check()?;
         let runtime = Runtime::load(config.device)?;
@@ -103,7 +104,8 @@ impl Worker {
         metrics.session_threads.set(config.session_threads() as i64);
         metrics.batch_max.set(shape.in_flight() as i64);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
-        let shared = Shared { metrics, model: Arc::new(model), digest: config.nats.topology.digest, cancelled };
+        let digest = config.nats.topology.digest;
+        let shared = Shared { metrics, model: Arc::new(model), digest, cancelled, spans };
         Ok(Self { config, id, bus, buckets, supply, shared, crew, registry, started })
     }
 

@@ -39,6 +39,8 @@ pub struct WorkerConfig {
     pub limits: ImageLimits,
     /// Address of the admin server (`/metrics`, `/healthz`, `/readyz`); port 0 takes a free one.
     pub admin: String,
+    /// Where spans are sent, as in `http://127.0.0.1:4318`; default: nowhere.
+    pub otlp_endpoint: Option<String>,
     /// How long to look for NATS and the streams at start.
     #[serde(with = "humantime_serde")]
     pub startup_patience: Duration,
@@ -62,6 +64,7 @@ impl Default for WorkerConfig {
             max_failures: 16,
             limits: ImageLimits::default(),
             admin: "127.0.0.1:0".into(),
+            otlp_endpoint: None,
             startup_patience: Duration::from_secs(15),
             drain_grace: Duration::from_secs(30),
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
+use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
@@ -107,8 +108,17 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(EXIT_SOFTWARE, &error),
     };
+    let spans = match config.otlp_endpoint.as_deref().map(|endpoint| Spans::export(endpoint, "shoal-worker")) {
+        None => Spans::default(),
+        Some(Ok(spans)) => spans,
+        Some(Err(error)) => return fail(EXIT_CONFIG, &format!("worker.otlp_endpoint: {error}")),
+    };
     match workers {
-        None => runtime.block_on(run_worker(config)),
+        None => {
+            let code = runtime.block_on(run_worker(config, spans.clone()));
+            spans.finish();
+            code
+        }
         Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config, config_file: options.config })),
     }
 }
@@ -119,8 +129,8 @@ fn load(options: &Options) -> Result<WorkerConfig, config::ConfigError> {
     Ok(config)
 }
 
-async fn run_worker(config: WorkerConfig) -> ExitCode {
-    let worker = match Worker::build(config).await {
+async fn run_worker(config: WorkerConfig, spans: Spans) -> ExitCode {
+    let worker = match Worker::build(config, spans).await {
         Ok(worker) => worker,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };

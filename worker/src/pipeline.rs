@@ -23,6 +23,7 @@ use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::{CacheKey, DigestKind};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
+use shoal_shared::process::spans::Spans;
 
 pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
@@ -116,6 +117,8 @@ pub struct Shared {
     pub digest: DigestKind,
     /// Jobs that nobody waits for any more.
     pub cancelled: Cancelled,
+    /// Where spans go.
+    pub spans: Spans,
 }
 
 impl Shared {

@@ -11,7 +11,7 @@ use warp::Filter;
 use warp::http::{HeaderValue, StatusCode, header};
 
 use super::request::{Head, head, number};
-use super::{Query, error, json, observed, with};
+use super::{Query, error, identified, json, observed, with};
 use crate::jobs::{JobState, JobView};
 use crate::predict::Predictor;
 
@@ -22,18 +22,22 @@ const LONGEST_WAIT: u64 = 60;
 
 /// `POST /jobs`.
 pub(super) fn post(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("jobs").and(warp::post()).and(head()).and(warp::body::stream()).and(with(predictor)).then(
-        |head: Head, body, predictor: Predictor| async move {
-            observed(&predictor, "/jobs", submit(&head, body, &predictor)).await
-        },
-    )
+    warp::path!("jobs")
+        .and(warp::post())
+        .and(head(predictor.clone()))
+        .and(warp::body::stream())
+        .and(with(predictor))
+        .then(|head: Head, body, predictor: Predictor| async move {
+            let response = observed(&predictor, "/jobs", Some(&head.trace), submit(&head, body, &predictor)).await;
+            identified(response, &head.trace)
+        })
 }
 
 /// `GET /jobs/{id}`.
 pub(super) fn get(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
     warp::path!("jobs" / String).and(warp::get()).and(warp::query::<Query>()).and(with(predictor)).then(
         |id: String, query: Query, predictor: Predictor| async move {
-            observed(&predictor, "/jobs/{id}", view(&id, &query, &predictor)).await
+            observed(&predictor, "/jobs/{id}", None, view(&id, &query, &predictor)).await
         },
     )
 }
@@ -42,7 +46,7 @@ pub(super) fn get(predictor: Predictor) -> impl Filter<Extract = (Route,), Error
 pub(super) fn delete(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
     warp::path!("jobs" / String).and(warp::delete()).and(with(predictor)).then(
         |id: String, predictor: Predictor| async move {
-            observed(&predictor, "/jobs/{id}", cancel(&id, &predictor)).await
+            observed(&predictor, "/jobs/{id}", None, cancel(&id, &predictor)).await
         },
     )
 }

@@ -13,18 +13,25 @@ use warp::Filter;
 use warp::http::{HeaderMap, StatusCode};
 
 use super::request::{Asked, Head, Options, head};
-use super::{Query, caching, error, json, observed, with};
+use super::{Query, caching, error, identified, json, observed, with};
 use crate::predict::{Answered, Predictor};
+
+/// The route's name in metrics and spans.
+const ROUTE: &str = "/predict";
 
 /// `POST /predict`.
 pub(super) fn post(
     predictor: Predictor,
 ) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
-    warp::path!("predict").and(warp::post()).and(head()).and(warp::body::stream()).and(with(predictor)).then(
-        |head: Head, body, predictor: Predictor| async move {
-            observed(&predictor, "/predict", handle(&head, body, &predictor)).await
-        },
-    )
+    warp::path!("predict")
+        .and(warp::post())
+        .and(head(predictor.clone()))
+        .and(warp::body::stream())
+        .and(with(predictor))
+        .then(|head: Head, body, predictor: Predictor| async move {
+            let response = observed(&predictor, ROUTE, Some(&head.trace), handle(&head, body, &predictor)).await;
+            identified(response, &head.trace)
+        })
 }
 
 /// `GET /predictions/{digest}`.
@@ -37,7 +44,7 @@ pub(super) fn known(
         .and(warp::header::headers_cloned())
         .and(with(predictor))
         .then(|digest: String, query: Query, headers: HeaderMap, predictor: Predictor| async move {
-            observed(&predictor, "/predictions", look_up(&digest, &query, &headers, &predictor)).await
+            observed(&predictor, "/predictions", None, look_up(&digest, &query, &headers, &predictor)).await
         })
 }
 
@@ -49,7 +56,10 @@ where
     let begun = Instant::now();
     let Asked { ask, top_k, upload: (receive, hash) } = match head.ask(body, Lane::Interactive, predictor).await {
         Ok(asked) => asked,
-        Err(refusal) => return error::refused(&refusal),
+        Err(refusal) => {
+            predictor.span(&head.trace, ROUTE, begun, Err(&refusal.failure));
+            return error::refused(&refusal);
+        }
     };
     match predictor.predict(ask).await {
         Ok(mut answered) => {
@@ -57,9 +67,13 @@ where
             answered.stages.set("hash", hash.as_secs_f64());
             let response = success(&head.headers, &answered, top_k, begun.elapsed());
             predictor.took(&mut answered, begun);
+            predictor.span(&head.trace, ROUTE, begun, Ok(&answered));
             response
         }
-        Err(refusal) => error::refused(&refusal),
+        Err(refusal) => {
+            predictor.span(&head.trace, ROUTE, begun, Err(&refusal.failure));
+            error::refused(&refusal)
+        }
     }
 }
 

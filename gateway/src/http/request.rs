@@ -9,11 +9,12 @@ use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::MAX_TOP_K;
+use shoal_shared::trace::Trace;
 use warp::Filter;
-use warp::http::{HeaderMap, header};
+use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::upload::{Announced, Bounds, Upload, receive};
-use super::{Query, caching};
+use super::{Query, caching, with};
 use crate::admission::{Refusal, Tenant};
 use crate::config::GatewayConfig;
 use crate::http::server::Peer;
@@ -23,15 +24,21 @@ use crate::predict::{Ask, Predictor};
 pub(super) struct Head {
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
+    pub(super) trace: Trace,
     peer: Option<Peer>,
 }
 
 /// Extracts a request's head; never rejects.
-pub(super) fn head() -> impl Filter<Extract = (Head,), Error = warp::Rejection> + Clone {
+pub(super) fn head(predictor: Predictor) -> impl Filter<Extract = (Head,), Error = warp::Rejection> + Clone {
     warp::query::<Query>()
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<Peer>())
-        .map(|query, headers, peer| Head { query, headers, peer })
+        .and(with(predictor))
+        .map(|query, headers: HeaderMap, peer, predictor: Predictor| {
+            let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            let trace = predictor.trace(text("traceparent"), text("x-request-id"));
+            Head { query, headers, trace, peer }
+        })
 }
 
 /// What the query string asks for.
@@ -108,7 +115,7 @@ impl Head {
             lane: options.lane.unwrap_or(lane),
             timeout: options.timeout,
             caching: caching::wishes(&self.headers),
-            traceparent: self.text("traceparent").map(str::to_owned),
+            trace: self.trace.clone(),
             tenant: self.tenant(config),
             charge: Arc::new(charge),
         };

@@ -195,7 +195,7 @@ impl Mission {
             accept: ACCEPT_BINCODE,
             top_k: None,
             no_store: self.ask.caching.no_store,
-            traceparent: self.ask.traceparent.clone(),
+            trace: self.ask.trace.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The last stage: store the prediction, answer, acknowledge, in this order. What fails before
 //! the acknowledgement is repeated; repeating it stores and answers the same.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use shoal_nats::Bus;
 use shoal_nats::attempts::{Attempts, Record};
@@ -14,6 +14,7 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::NodeId;
 use shoal_shared::prediction::{Outcome, Prediction, Served};
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::spans::{Part, Work};
 use tokio::sync::mpsc;
 
 use super::{Finished, Held, Shared, Verdict, micros_since};
@@ -76,7 +77,44 @@ impl Settler {
             return self.give_back(held, &format!("the outcome could not be stored: {error}")).await;
         }
         self.shared.metrics.job_done(kind, &held.timings);
+        self.tell(&held, kind);
         self.close(held).await;
+    }
+
+    /// For whoever looks for this request in logs and traces.
+    fn tell(&self, held: &Held, outcome: &str) {
+        let (trace, timings) = (&held.delivery.trace, &held.timings);
+        tracing::debug!(
+            request.id = trace.request_id(), job.id = %held.delivery.id, outcome, ?timings, "job settled"
+        );
+        if !trace.sampled || !self.shared.spans.is_on() {
+            return;
+        }
+        let took = held.delivery.received.elapsed();
+        let part = |(name, us): (&'static str, u32)| Part { name, took: Duration::from_micros(us.into()) };
+        let stages = [
+            ("fetch", timings.fetch),
+            ("decode", timings.decode),
+            ("batch_wait", timings.batch_wait),
+            ("infer", timings.infer),
+            ("store", timings.store),
+        ];
+        let attributes = vec![
+            ("model", held.delivery.model.to_string()),
+            ("job.id", held.delivery.id.to_string()),
+            ("outcome", outcome.to_owned()),
+            ("worker", self.worker.to_string()),
+        ];
+        let work = Work {
+            name: "job",
+            is_job: true,
+            began: SystemTime::now() - took,
+            took,
+            attributes,
+            error: (outcome != "prediction").then(|| outcome.to_owned()),
+            parts: stages.into_iter().filter(|(_, us)| *us > 0).map(part).collect(),
+        };
+        self.shared.spans.record(trace, work);
     }
 
     /// A cache that cannot be written costs a future inference, not this answer.
