@@ -40,8 +40,8 @@ chaos: setup ## Kill everything at random for minutes and account for every job
 	unshare --user --map-root-user --mount $(CHAOS) full_disk
 
 advice: setup ## Follow what `shoal why` advises in three situations, and compare the gains (minutes)
-	cargo build --workspace --bins
-	cargo test --workspace --test bottleneck -- --ignored --nocapture
+	cargo build --release --workspace --bins
+	SHOAL_BINARIES="$(TARGET_DIR)/release" cargo test --workspace --test bottleneck -- --ignored --nocapture
 
 fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, SHOAL_FUZZ_SEED)
 	cargo build --workspace --bins

@@ -107,6 +107,18 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     shutdown.spawn(admission::poll(predictor.clone(), shutdown.clone()));
     shutdown.spawn(attribution::run(predictor.clone(), shutdown.clone()));
 
+    let (scaling, judged, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
+    shutdown.spawn(async move {
+        // Only of models that this gateway knows: nobody else may grow the metrics.
+        let known = |model: &_| judged.models().fleet().model(model).is_some();
+        let count = |model: &_, action: &str| {
+            if known(model) {
+                judged.metrics().fleet.decided(model, action);
+            }
+        };
+        scaling.on_decisions(count, stop).await;
+    });
+
     let (flights, stop) = (predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {
         let peers = flights.peers().clone();

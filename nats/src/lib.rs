@@ -21,6 +21,7 @@
 //! | [`dead`] | dead letters, and the broker's own word on exhausted jobs |
 //! | [`peers`] | gateways that know of each other and share their flights |
 //! | [`presence`] | worker heartbeats, sent and gathered |
+//! | [`supervision`] | supervisors' common record, and their decisions |
 //! | [`service`] | the NATS request front door |
 //! | [`backlog`] | what waits in the queue |
 //!
@@ -45,6 +46,7 @@ pub mod replies;
 pub mod results;
 pub mod service;
 pub mod subjects;
+pub mod supervision;
 pub mod topology;
 pub mod uploads;
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use parking_lot::RwLock;
 use shoal_shared::names::{ModelName, NodeId};
 use shoal_shared::presence::{HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, ModelStatus, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::supervision::SupervisorStatus;
 use tokio::sync::Notify;
 
 use crate::connect::{Bus, BusError};
@@ -57,6 +58,7 @@ pub struct Fleet {
     /// Every model as last described, kept when its workers are gone: cached predictions of it
     /// can still be found.
     described: Arc<RwLock<HashMap<ModelName, ModelStatus>>>,
+    supervisors: Arc<RwLock<HashMap<NodeId, (SupervisorStatus, Instant)>>>,
     changed: Arc<Notify>,
 }
 
@@ -66,6 +68,8 @@ impl Fleet {
         let fleet = Self::default();
         let subscribed = bus.client.subscribe(subjects::HEARTBEATS).await;
         let mut heartbeats = subscribed.map_err(|error| BusError::request("subscribing for heartbeats", error))?;
+        let subscribed = bus.client.subscribe(subjects::SUPERVISORS).await;
+        let mut supervisors = subscribed.map_err(|error| BusError::request("subscribing for supervisors", error))?;
         bus.send(subjects::ROLL_CALL.into(), Vec::new()).await?;
         let (watched, stop) = (fleet.clone(), shutdown.clone());
         tokio::spawn(async move {
@@ -75,11 +79,41 @@ impl Fleet {
                         Some(message) => watched.hear(&message.payload),
                         None => return,
                     },
+                    Some(message) = supervisors.next() => watched.hear_supervisor(&message.payload),
                     () = stop.ordered() => return,
                 }
             }
         });
         Ok(fleet)
+    }
+
+    fn hear_supervisor(&self, payload: &[u8]) {
+        let Ok(status) = serde_json::from_slice::<SupervisorStatus>(payload) else { return };
+        if let Some(described) = &status.described {
+            self.described.write().entry(status.model.clone()).or_insert_with(|| described.clone());
+        }
+        let mut supervisors = self.supervisors.write();
+        supervisors.insert(status.id.clone(), (status, Instant::now()));
+        supervisors.retain(|_, (_, heard)| heard.elapsed() < HEARTBEAT_EXPIRY * 4);
+    }
+
+    /// Supervisors of a model that were heard of lately.
+    pub fn supervisors_of(&self, model: &ModelName) -> Vec<SupervisorStatus> {
+        let supervisors = self.supervisors.read();
+        let known = supervisors
+            .values()
+            .filter(|(status, heard)| &status.model == model && heard.elapsed() < HEARTBEAT_EXPIRY * 2);
+        known.map(|(status, _)| status.clone()).collect()
+    }
+
+    /// Whether somebody starts a worker of a model when a job comes.
+    pub fn wakes(&self, model: &ModelName) -> bool {
+        self.supervisors_of(model).iter().any(|status| status.wakes)
+    }
+
+    /// Everybody, with the time since they were heard of; also those that have fallen silent.
+    pub fn heard(&self) -> Vec<(WorkerStatus, Duration)> {
+        self.workers.read().values().map(|(status, heard)| (status.clone(), heard.elapsed())).collect()
     }
 
     fn hear(&self, payload: &[u8]) {

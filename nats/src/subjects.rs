@@ -58,6 +58,22 @@ pub const HEARTBEATS: &str = "shoal.worker.*";
 /// Asks every worker for a heartbeat now.
 pub const ROLL_CALL: &str = "shoal.roll-call";
 
+/// A supervisor's sign of life.
+pub fn supervisor(id: &NodeId) -> String {
+    format!("shoal.supervisor.{id}")
+}
+
+/// Every supervisor's sign of life.
+pub const SUPERVISORS: &str = "shoal.supervisor.*";
+
+/// Where decisions about a model's workers are published.
+pub fn decision(model: &ModelName) -> String {
+    format!("shoal.decision.{model}")
+}
+
+/// Every decision.
+pub const DECISIONS: &str = "shoal.decision.*";
+
 /// Tells the workers of a model that nobody waits for a job any more; the payload is its id.
 pub fn cancel(model: &ModelName) -> String {
     format!("shoal.cancel.{model}")

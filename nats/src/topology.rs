@@ -27,6 +27,10 @@ pub const CLAIMS: &str = "shoal_claims";
 pub const ATTEMPTS: &str = "shoal_attempts";
 /// Bucket of accepted asynchronous jobs.
 pub const REGISTER: &str = "shoal_jobs";
+/// Bucket of what supervisors agree on, by model.
+pub const FLEET: &str = "shoal_fleet";
+/// What they decided, and why.
+pub const DECISIONS: &str = "DECISIONS";
 /// Bucket of images too large for a message.
 pub const UPLOADS: &str = "shoal_uploads";
 /// The consumer that empties [`ADVISORIES`].
@@ -105,6 +109,8 @@ impl TopologyConfig {
             self.claims(),
             self.notes(ATTEMPTS, "Attempts on jobs that came back", self.dead_ttl),
             self.notes(REGISTER, "Accepted asynchronous jobs", self.result_ttl * 24),
+            self.notes(FLEET, "Who runs how many workers", Duration::ZERO),
+            self.decisions(),
         ]
     }
 
@@ -148,6 +154,16 @@ impl TopologyConfig {
             max_age: self.dead_ttl,
             max_bytes: 1 << 30,
             ..self.base(DEAD, "Jobs that could not be done", vec!["dead.*.*".into()])
+        }
+    }
+
+    fn decisions(&self) -> Config {
+        Config {
+            max_messages_per_subject: 1000,
+            max_age: Duration::from_secs(7 * 24 * 3600),
+            max_bytes: 64 << 20,
+            discard: DiscardPolicy::Old,
+            ..self.base(DECISIONS, "How many workers, and why", vec![subjects::DECISIONS.into()])
         }
     }
 

@@ -14,6 +14,7 @@
 //! | [`manifest`] | a model's pre- and post-processing, as data |
 //! | [`presence`] | the heartbeat by which workers are known |
 //! | [`trace`] | which request something belongs to |
+//! | [`supervision`] | what supervisors on several hosts agree on |
 //! | [`status`] | everything that is worth a look, in one answer |
 //! | [`config`] | defaults, file, environment, flags: one rule for every binary |
 //! | [`process`] | telemetry, shutdown, admin server: what every `main` needs |
@@ -36,4 +37,5 @@ pub mod presence;
 pub mod process;
 pub mod sniff;
 pub mod status;
+pub mod supervision;
 pub mod trace;

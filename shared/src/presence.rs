@@ -40,6 +40,13 @@ pub struct WorkerStatus {
     pub used: Used,
 }
 
+impl WorkerStatus {
+    /// Whether it pulls jobs.
+    pub fn takes_jobs(&self) -> bool {
+        self.state == WorkerState::Ready
+    }
+}
+
 /// Use of resources, counted from a worker's start: two heartbeats tell what happened between them,
 /// however many were lost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -27,6 +27,8 @@ pub struct FleetPlan {
     pub config: String,
     /// Workers are children of a supervisor, which restarts them.
     pub supervised: bool,
+    /// The supervisor decides, between these numbers of workers.
+    pub scale: Option<(usize, usize)>,
     /// Environment of the gateway.
     pub gateway_env: Vec<(String, String)>,
     /// Environment of the workers.
@@ -45,6 +47,7 @@ impl Default for FleetPlan {
             cluster: false,
             config: String::new(),
             supervised: false,
+            scale: None,
             gateway_env,
             worker_env,
         }
@@ -75,13 +78,13 @@ impl Fleet {
         std::fs::write(nats.dir().join("shoal.toml"), &plan.config).unwrap();
         provision(&nats, &plan.model);
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan, started: 0 };
-        if fleet.plan.supervised {
+        if fleet.plan.supervised || fleet.plan.scale.is_some() {
             fleet.add_supervisor();
         } else {
             (0..fleet.plan.workers).for_each(|_| fleet.add_worker());
         }
         fleet.add_gateway();
-        fleet.wait_ready(fleet.plan.workers);
+        fleet.wait_ready(fleet.plan.scale.map_or(fleet.plan.workers, |(min, _)| min));
         fleet
     }
 
@@ -108,9 +111,14 @@ impl Fleet {
         self.plan.model = model.to_owned();
     }
 
-    fn add_supervisor(&mut self) {
+    /// Starts one more supervisor.
+    pub fn add_supervisor(&mut self) {
         let mut command = Command::new(binary("shoal-worker"));
-        command.args(["fleet", "--workers", &self.plan.workers.to_string(), "--model", &self.plan.model]);
+        command.args(["fleet", "--model", &self.plan.model]);
+        match self.plan.scale {
+            Some((min, max)) => command.args(["--min", &min.to_string(), "--max", &max.to_string()]),
+            None => command.args(["--workers", &self.plan.workers.to_string()]),
+        };
         self.launch_worker(command);
     }
 
@@ -177,7 +185,8 @@ impl Fleet {
         for (_, base) in &self.gateways {
             let url = format!("{base}/readyz");
             eventually("the gateway is ready", || {
-                http::get(&url).json()["workers"].as_u64() == Some(workers as u64) && http::is_ok(&url)
+                let ready = http::get(&url).json();
+                ready["workers"].as_u64() == Some(workers as u64) && (workers == 0 || http::is_ok(&url))
             });
         }
     }

@@ -87,10 +87,11 @@ impl Drop for Process {
     }
 }
 
-/// A binary of this workspace: beside the running test, one folder up.
+/// A binary of this workspace: in the folder that `SHOAL_BINARIES` names, or beside the running test.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join(name);
+    let folder = std::env::var_os("SHOAL_BINARIES").map(|folder| repository().join(folder));
+    let path = folder.unwrap_or_else(|| test.ancestors().nth(2).unwrap().to_owned()).join(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace --bins` first", path.display());
     path
 }

@@ -68,11 +68,19 @@ fn the_stages_are_the_whole_time_of_ten_thousand_requests() {
     drop((load, other));
     let text = page(&fleet, "text/plain");
     let sum = |prefix: &str| -> f64 {
-        text.lines().filter(|line| line.starts_with(prefix)).map(|line| line.rsplit(' ').next().unwrap()).map(|value| value.parse::<f64>().unwrap()).sum()
+        text.lines()
+            .filter(|line| line.starts_with(prefix))
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .map(|value| value.parse::<f64>().unwrap())
+            .sum()
     };
     let (stages, whole) = (sum("shoal_gateway_stage_seconds_sum"), sum("shoal_gateway_request_seconds_sum"));
     let share = stages / whole;
-    println!("{} requests, {whole:.2} s, of which the stages are {:.2} %", sum("shoal_gateway_request_seconds_count"), 100.0 * share);
+    println!(
+        "{} requests, {whole:.2} s, of which the stages are {:.2} %",
+        sum("shoal_gateway_request_seconds_count"),
+        100.0 * share
+    );
     assert!((share - 1.0).abs() < 0.02, "{share}");
 }
 
@@ -81,7 +89,10 @@ fn an_outsider_cannot_grow_the_metrics() {
     let fleet = Fleet::start(FleetPlan::default());
     let series = || -> BTreeSet<String> {
         let text = page(&fleet, "text/plain");
-        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+            .collect()
     };
     let ask = |number: u32| {
         http::post(&fleet.url(&format!("/predict?model=m{number}")), &[("X-API-Key", &number.to_string())], b"x");

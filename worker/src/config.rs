@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shoal_nats::BusConfig;
+use shoal_scaling::Settings;
 use shoal_shared::config::ConfigError;
 use shoal_shared::names::ModelName;
 use shoal_shared::process::available_cores;
@@ -47,6 +48,51 @@ pub struct WorkerConfig {
     /// How long a drain may take.
     #[serde(with = "humantime_serde")]
     pub drain_grace: Duration,
+    /// How many workers a supervisor runs.
+    pub scaling: ScalingConfig,
+}
+
+/// How many workers, and how that is decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScalingConfig {
+    /// Fewest workers; 0: a fleet that nobody asks is stopped, and started at the first job.
+    pub min: usize,
+    /// Most workers, on all hosts together.
+    pub max: usize,
+    /// Part of the workers' time that arrivals may take; the rest absorbs chance.
+    pub target_utilisation: f64,
+    /// A backlog should be worked off within this.
+    #[serde(with = "humantime_serde")]
+    pub target_delay: Duration,
+    /// Fewer workers only when they would have been enough for so long.
+    #[serde(with = "humantime_serde")]
+    pub stabilisation: Duration,
+    /// Without a job for so long, a fleet with `min` 0 is stopped.
+    #[serde(with = "humantime_serde")]
+    pub idle_before_zero: Duration,
+}
+
+impl Default for ScalingConfig {
+    fn default() -> Self {
+        let Settings { target_utilisation, target_delay, stabilisation, idle_before_zero, .. } = Settings::default();
+        Self { min: 1, max: 1, target_utilisation, target_delay, stabilisation, idle_before_zero }
+    }
+}
+
+impl ScalingConfig {
+    /// For the policy.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            min: self.min,
+            max: self.max,
+            target_utilisation: self.target_utilisation,
+            target_delay: self.target_delay,
+            stabilisation: self.stabilisation,
+            idle_before_zero: self.idle_before_zero,
+            ..Settings::default()
+        }
+    }
 }
 
 impl Default for WorkerConfig {
@@ -67,6 +113,7 @@ impl Default for WorkerConfig {
             otlp_endpoint: None,
             startup_patience: Duration::from_secs(15),
             drain_grace: Duration::from_secs(30),
+            scaling: ScalingConfig::default(),
         }
     }
 }
@@ -78,6 +125,10 @@ impl WorkerConfig {
         if self.threads > most {
             return Err(ConfigError::invalid("worker.threads", self.threads, &format!("0 to {most} on this machine")));
         }
+        self.scaling.settings().check().map_err(|error| {
+            let (key, rest) = error.split_once(" = ").unwrap_or(("", &error));
+            ConfigError::invalid(&format!("worker.scaling.{key}"), rest, "see `[worker.scaling]`")
+        })?;
         if self.max_delay > Duration::from_secs(1) {
             let shown = format!("{:?}", self.max_delay);
             return Err(ConfigError::invalid("worker.max_delay", shown, "at most 1s: it is paid by every request"));

@@ -10,7 +10,7 @@ use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
-use shoal_worker::config::WorkerConfig;
+use shoal_worker::config::{ScalingConfig, WorkerConfig};
 use shoal_worker::fleet::{Fleet, FleetPlan};
 use shoal_worker::model::forbid_telemetry;
 
@@ -30,12 +30,32 @@ enum Command {
     Run(Options),
     /// Several workers on this host, restarted when they crash, drained when told to stop
     Fleet {
-        /// Number of workers
-        #[arg(long, default_value_t = 1)]
-        workers: usize,
+        #[command(flatten)]
+        scale: Scale,
         #[command(flatten)]
         options: Options,
     },
+}
+
+/// How many workers; overrides [worker.scaling].
+#[derive(Args, Clone, Copy)]
+struct Scale {
+    /// Number of workers, always the same
+    #[arg(long, conflicts_with_all = ["min", "max"])]
+    workers: Option<usize>,
+    /// Fewest workers; 0 stops a fleet that nobody asks
+    #[arg(long)]
+    min: Option<usize>,
+    /// Most workers, on all hosts together
+    #[arg(long)]
+    max: Option<usize>,
+}
+
+impl Scale {
+    fn apply(self, scaling: &mut ScalingConfig) {
+        scaling.min = self.workers.or(self.min).unwrap_or(scaling.min);
+        scaling.max = self.workers.or(self.max).unwrap_or(scaling.max.max(scaling.min));
+    }
 }
 
 #[derive(Args)]
@@ -91,11 +111,11 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     follow_parent();
     telemetry::init();
-    let (options, workers) = match cli.command {
+    let (options, scale) = match cli.command {
         Command::Run(options) => (options, None),
-        Command::Fleet { workers, options } => (options, Some(workers)),
+        Command::Fleet { scale, options } => (options, Some(scale)),
     };
-    let config = match load(&options) {
+    let config = match load(&options, scale) {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
@@ -113,18 +133,21 @@ fn main() -> ExitCode {
         Some(Ok(spans)) => spans,
         Some(Err(error)) => return fail(EXIT_CONFIG, &format!("worker.otlp_endpoint: {error}")),
     };
-    match workers {
+    match scale {
         None => {
             let code = runtime.block_on(run_worker(config, spans.clone()));
             spans.finish();
             code
         }
-        Some(workers) => runtime.block_on(run_fleet(FleetPlan { workers, config, config_file: options.config })),
+        Some(_) => runtime.block_on(run_fleet(FleetPlan { config, config_file: options.config })),
     }
 }
 
-fn load(options: &Options) -> Result<WorkerConfig, config::ConfigError> {
-    let config: WorkerConfig = config::load("worker", options.config.as_deref(), &options.flags)?;
+fn load(options: &Options, scale: Option<Scale>) -> Result<WorkerConfig, config::ConfigError> {
+    let mut config: WorkerConfig = config::load("worker", options.config.as_deref(), &options.flags)?;
+    if let Some(scale) = scale {
+        scale.apply(&mut config.scaling);
+    }
     config.check()?;
     Ok(config)
 }

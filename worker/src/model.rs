@@ -9,7 +9,7 @@ mod session;
 mod store;
 mod telemetry;
 
-pub use crew::{Crew, Wanted};
+pub use crew::{Crew, Wanted, measure};
 pub use embedded::{DIGITS, default_model};
 pub use loaded::{Model, Precision};
 pub use postprocess::rank;

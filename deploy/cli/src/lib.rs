@@ -9,6 +9,9 @@
 //! | [`cache`] | `shoal cache stats, purge` |
 //! | [`connect`] | options about NATS, the same for all |
 //! | [`dead`] | `shoal dead list, show, replay, purge` |
+//! | [`scale`] | `shoal scale`: a number of workers, or `auto` |
+//! | [`fleet`] | `shoal fleet status, explain` |
+//! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
@@ -16,8 +19,11 @@ pub mod ask;
 pub mod cache;
 pub mod connect;
 pub mod dead;
+pub mod fleet;
 pub mod models;
+pub mod plan;
 pub mod provision;
+pub mod scale;
 pub mod top;
 pub mod up;
 pub mod why;

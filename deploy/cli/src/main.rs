@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, models, provision, top, up, why};
+use shoal_cli::{cache, dead, fleet, models, plan, provision, scale, top, up, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -23,6 +23,12 @@ enum Command {
     Why(why::Options),
     /// Watch the fleet in the terminal
     Top(top::Options),
+    /// Order a number of workers, or leave it to the policy
+    Scale(scale::Options),
+    /// Who runs how many workers, and why
+    Fleet(fleet::Options),
+    /// How many workers a rate and a delay would need
+    Plan(plan::Options),
     /// Look after models
     Models(models::Options),
     /// Look into the prediction cache, or empty it
@@ -72,6 +78,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Provision(options) => runtime.block_on(provision::run(options)),
         Command::Models(options) => models::run(options),
         Command::Why(options) => why::run(&options),
+        Command::Scale(options) => runtime.block_on(scale::run(options)),
+        Command::Fleet(options) => runtime.block_on(fleet::run(options)),
+        Command::Plan(options) => plan::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Follow { .. } => Ok(()),
     }

@@ -36,9 +36,15 @@ pub struct Options {
     /// Address of the gateway
     #[arg(long, default_value = "127.0.0.1")]
     host: std::net::IpAddr,
-    /// Number of workers
-    #[arg(long, default_value_t = 1)]
-    workers: usize,
+    /// Number of workers, always the same [default: 1]
+    #[arg(long, conflicts_with_all = ["min", "max"])]
+    workers: Option<usize>,
+    /// Fewest workers: between this and --max the policy decides; 0 stops workers that nobody asks
+    #[arg(long)]
+    min: Option<usize>,
+    /// Most workers
+    #[arg(long)]
+    max: Option<usize>,
     /// Use a NATS server that is running already
     #[arg(long, env = "SHOAL_NATS_URL")]
     nats_url: Option<String>,
@@ -64,9 +70,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let address = SocketAddr::new(options.host, options.port);
     let listener = listen(address)?;
     let address = listener.local_addr()?;
-    if options.workers == 0 {
-        bail!("--workers is 0: at least one worker is needed to answer anything");
-    }
+    let scale = options.scale()?;
     let data = prepare(&options.data_dir)?;
     if locate::onnxruntime().is_none() {
         bail!("ONNX Runtime was not found: run `make setup`, or set {} to libonnxruntime.so", locate::ORT_LIBRARY_ENV);
@@ -81,14 +85,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let shutdown = Shutdown::new();
     let mut services = Services::new(data.join("logs"))?;
-    let plan = Plan { options: &options, listener, data: &data, model: &chosen.name };
+    let plan = Plan { options: &options, scale, listener, data: &data, model: &chosen.name };
     let mut replacements = replacements();
     let outcome = tokio::select! {
         ready = plan.start(&mut services, &shutdown) => match ready {
             Ok(url) => {
                 let prometheus = plan.observe(&mut services, address)?;
                 services.all_ready();
-                let fleet = Ready { address, nats: &url, prometheus, workers: options.workers, data: &data };
+                let fleet = Ready { address, nats: &url, prometheus, workers: scale, data: &data };
                 banner::print(&fleet, &chosen);
                 let stop = signalled();
                 tokio::pin!(stop);
@@ -115,9 +119,28 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     outcome
 }
 
+impl Options {
+    /// Fewest and most workers.
+    fn scale(&self) -> anyhow::Result<(usize, usize)> {
+        let (min, max) = match self.workers {
+            Some(0) => bail!("--workers is 0: at least one worker is needed to answer anything"),
+            Some(workers) => (workers, workers),
+            None => {
+                let min = self.min.unwrap_or(1);
+                (min, self.max.unwrap_or(min.max(1)))
+            }
+        };
+        if max < min.max(1) {
+            bail!("--max is {max}: it must be at least 1 and not below --min");
+        }
+        Ok((min, max))
+    }
+}
+
 /// Everything that starting a fleet depends on.
 struct Plan<'a> {
     options: &'a Options,
+    scale: (usize, usize),
     listener: TcpListener,
     data: &'a Path,
     model: &'a ModelName,
@@ -172,8 +195,10 @@ impl Plan<'_> {
         Ok(Service::new("workers", sibling("shoal-worker")?)
             .replacement(Replacement::Within)
             .arg("fleet")
-            .arg("--workers")
-            .arg(self.options.workers)
+            .arg("--min")
+            .arg(self.scale.0)
+            .arg("--max")
+            .arg(self.scale.1)
             .arg("--model")
             .arg(self.model)
             .arg("--models-dir")
@@ -189,7 +214,7 @@ impl Plan<'_> {
     }
 
     async fn ready(&self, fleet: &Fleet, gateway: &Readiness) {
-        while fleet.ready(Some(self.model)) < self.options.workers {
+        while fleet.ready(Some(self.model)) < self.scale.0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         gateway.told().await;

@@ -33,7 +33,8 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
         }
         let workers = predictor.models().fleet().workers();
         for model in predictor.models().fleet().models() {
-            predictor.metrics().fleet.workers(&model.name, &workers);
+            let supervisors = predictor.models().fleet().supervisors_of(&model.name);
+            predictor.metrics().fleet.workers(&model.name, &workers, &supervisors);
             if let Some(observation) = observe(&predictor, &model.name).await {
                 predictor.admission().observe(&model.name, observation);
                 report(&predictor, &model.name, round).await;

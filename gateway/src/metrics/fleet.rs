@@ -1,15 +1,21 @@
 //! What the fleet is, and what it lacks.
 
-use prometheus::{Gauge, GaugeVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use shoal_shared::attribution::{Bottleneck, Report, Resource};
 use shoal_shared::metrics::register_all;
 use shoal_shared::names::ModelName;
 use shoal_shared::presence::{WorkerState, WorkerStatus};
+use shoal_shared::supervision::SupervisorStatus;
+
+/// What scaling can do.
+const ACTIONS: [&str; 4] = ["up", "down", "hold", "refuse"];
 
 /// The workers and the verdict on them.
 pub struct FleetMetrics {
     workers: IntGaugeVec,
     wanted: IntGaugeVec,
+    recommended: IntGaugeVec,
+    decisions: IntCounterVec,
     bottleneck: IntGaugeVec,
     saturation: GaugeVec,
     headroom: Gauge,
@@ -27,6 +33,17 @@ impl FleetMetrics {
                 Opts::new("shoal_fleet_workers_wanted", "Workers that there are to be"),
                 &["model"],
             )?,
+            recommended: IntGaugeVec::new(
+                Opts::new(
+                    "shoal_fleet_workers_recommended",
+                    "Workers that the policy would have if nothing were in the way: for other autoscalers",
+                ),
+                &["model"],
+            )?,
+            decisions: IntCounterVec::new(
+                Opts::new("shoal_fleet_decisions_total", "Scaling decisions, by what was done"),
+                &["model", "action"],
+            )?,
             bottleneck: IntGaugeVec::new(
                 Opts::new("shoal_bottleneck", "1 for the part whose saturation explains the delay, 0 for the others"),
                 &["name"],
@@ -42,23 +59,41 @@ impl FleetMetrics {
         };
         register_all(
             registry,
-            &[&metrics.workers, &metrics.wanted, &metrics.bottleneck, &metrics.saturation, &metrics.headroom],
+            &[
+                &metrics.workers,
+                &metrics.wanted,
+                &metrics.recommended,
+                &metrics.decisions,
+                &metrics.bottleneck,
+                &metrics.saturation,
+                &metrics.headroom,
+            ],
         )?;
         Bottleneck::ALL.iter().for_each(|name| drop(metrics.bottleneck.with_label_values(&[name.as_str()])));
         Resource::ALL.iter().for_each(|one| drop(metrics.saturation.with_label_values(&[one.as_str()])));
         Ok(metrics)
     }
 
-    /// The workers of one model.
-    pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus]) {
+    /// The workers of one model, and what its supervisors say.
+    pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus], supervisors: &[SupervisorStatus]) {
         for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
             let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
             self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);
             if state == WorkerState::Ready {
-                // Nobody says otherwise: those that are there are wanted.
-                self.wanted.with_label_values(&[model.as_str()]).set(count as i64);
+                // Where nobody supervises, those that are there are wanted.
+                let told = |of: fn(&SupervisorStatus) -> usize| supervisors.iter().map(of).reduce(|a, b| a + b);
+                let wanted = told(|status| status.wanted).unwrap_or(count);
+                let recommended = supervisors.iter().map(|status| status.recommended).max().unwrap_or(count);
+                self.wanted.with_label_values(&[model.as_str()]).set(wanted as i64);
+                self.recommended.with_label_values(&[model.as_str()]).set(recommended as i64);
             }
         }
+    }
+
+    /// A scaling decision was heard; `action` is of a closed set, anything else counts as `other`.
+    pub fn decided(&self, model: &ModelName, action: &str) {
+        let action = ACTIONS.iter().find(|known| **known == action).unwrap_or(&"other");
+        self.decisions.with_label_values(&[model.as_str(), action]).inc();
     }
 
     /// The verdict.

@@ -5,8 +5,8 @@ const answers = byId("answers");
 
 /** Stages in the order in which they happen, and what kind of time each is. */
 const STAGES = [
-  ["receive", "way"], ["cache", "way"], ["publish", "way"], ["queue", "queue"], ["fetch", "queue"],
-  ["decode", "work"], ["batch_wait", "queue"], ["infer", "work"], ["store", "way"],
+  ["receive", "way"], ["hash", "way"], ["cache", "way"], ["join", "queue"], ["publish", "way"], ["queue", "queue"],
+  ["fetch", "queue"], ["decode", "work"], ["batch_wait", "queue"], ["infer", "work"], ["store", "way"], ["reply", "way"],
 ];
 
 /** How sure a score is, in words. */
@@ -152,14 +152,19 @@ async function watchFleet() {
   const line = byId("fleet");
   if (!document.hidden) {
     try {
-      const { models, workers } = await (await fetch("/models")).json();
+      const { report, queues, workers } = await (await fetch("/api/status")).json();
       const ready = workers.filter((worker) => worker.state === "ready");
       const busy = ready.reduce((sum, worker) => sum + worker.busy, 0) / Math.max(ready.length, 1);
+      const waiting = queues.reduce((sum, queue) => sum + queue.waiting, 0);
       line.classList.toggle("bad", ready.length === 0);
+      line.title = report.sentence;
       line.textContent = ready.length === 0
         ? "No worker is serving at the moment"
-        : `${ready.length} ${ready.length === 1 ? "worker" : "workers"}, ${Math.round(100 * busy)} % busy`;
-      byId("model").textContent = models.length ? `Model: ${models.map((m) => m.title || m.name).join(", ")}` : "";
+        : `${ready.length} ${ready.length === 1 ? "worker" : "workers"}, ${Math.round(100 * busy)} % busy`
+          + (waiting > 0 ? `, ${waiting} waiting` : "")
+          + (report.name === "none" ? "" : `: ${report.sentence.split(";")[0]}`);
+      const titles = [...new Set(ready.map((worker) => worker.model.title || worker.model.name))];
+      byId("model").textContent = titles.length ? `Model: ${titles.join(", ")}` : "";
     } catch {
       line.classList.add("bad");
       line.textContent = "The gateway does not answer";

@@ -124,7 +124,9 @@ impl Mission {
         if !inner.bus.is_up() {
             return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
-        if inner.models.fleet().ready(Some(&self.model)) == 0 {
+        let fleet = inner.models.fleet();
+        // A fleet that sleeps starts a worker as soon as a job is there.
+        if fleet.ready(Some(&self.model)) == 0 && !fleet.wakes(&self.model) {
             let message = format!("no worker serves model `{}` at the moment", self.model);
             return Err(Failure::new(FailureCode::NoCapacity, message).into());
         }

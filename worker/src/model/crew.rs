@@ -70,6 +70,13 @@ impl Crew {
     }
 }
 
+/// Times of one session with so many threads, by batch.
+pub fn measure(runtime: &Runtime, model: &Model, threads: usize) -> anyhow::Result<Vec<(usize, Duration)>> {
+    let mut one = session(runtime, model, Threads { intra: threads.max(1), spin: false })?;
+    let (most, fixed) = (model.manifest.batch.max, one.input().fixed_batch);
+    curve(std::slice::from_mut(&mut one), most.min(fixed.unwrap_or(most)).max(1), fixed)
+}
+
 /// Narrow sessions gain nothing from larger batches, and the queue's latency from smaller ones.
 const NARROW_BATCH: usize = 8;
 

@@ -13,8 +13,8 @@ pub(super) struct Ready<'a> {
     pub(super) nats: &'a str,
     /// Prometheus, when it runs.
     pub(super) prometheus: Option<String>,
-    /// How many workers.
-    pub(super) workers: usize,
+    /// Fewest and most workers.
+    pub(super) workers: (usize, usize),
     /// The data folder.
     pub(super) data: &'a Path,
 }
@@ -23,7 +23,11 @@ pub(super) struct Ready<'a> {
 pub(super) fn print(fleet: &Ready<'_>, chosen: &Chosen) {
     let Chosen { name, title, why } = chosen;
     let Ready { address, nats, prometheus, workers, data } = fleet;
-    let plural = if *workers == 1 { "worker" } else { "workers" };
+    let workers = match workers {
+        (1, 1) => "1 worker".to_owned(),
+        (min, max) if min == max => format!("{max} workers"),
+        (min, max) => format!("{min} to {max} workers, as many as are needed (`shoal fleet explain`)"),
+    };
     let prometheus = prometheus.as_ref().map(|url| format!("\n  Prometheus {url}")).unwrap_or_default();
     // Commands find a gateway at the usual address by themselves.
     let url = if address.port() == 8000 { String::new() } else { format!(" --url http://{address}") };
@@ -37,7 +41,7 @@ Shoal is ready.
   NATS       {nats}
   model      {name}: {title} ({why})
              another: --model NAME (`shoal models list`)
-  workers    {workers} {plural}
+  workers    {workers}
   data       {} (logs in logs/)
 
 Try:

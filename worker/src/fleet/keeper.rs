@@ -1,0 +1,196 @@
+//! Keeps one worker process alive: starts it, watches it, starts it again with a pause, replaces it,
+//! drains it when it is told to stop.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::{EXIT_CONFIG, EXIT_UNAVAILABLE};
+use tokio::process::{Child, Command};
+use tokio::sync::{Mutex, watch};
+
+use super::backoff::{CrashLoop, RestartPolicy, jittered};
+use super::readiness::{Readiness, comes_to_work};
+use super::{FleetPlan, signal};
+
+/// How long a replacement may take to start. Loading a large model is most of it.
+const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Loading and warming up, or waiting to be started again.
+    Starting,
+    /// Taking jobs.
+    Ready,
+    /// Finishing what it holds.
+    Draining,
+}
+
+/// What is known of a worker from outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub(super) phase: Phase,
+    /// When this phase began.
+    pub(super) since: Instant,
+    /// How long its last start took.
+    pub(super) started_in: Option<Duration>,
+    pub(super) pid: Option<u32>,
+}
+
+impl Life {
+    pub(super) fn beginning() -> Self {
+        Self { phase: Phase::Starting, since: Instant::now(), started_in: None, pid: None }
+    }
+}
+
+/// Keeps one worker alive.
+pub(super) struct Keeper {
+    pub(super) number: usize,
+    /// Found once, at the start: a new binary under the same name is used from the next start on.
+    pub(super) program: PathBuf,
+    pub(super) plan: Arc<FleetPlan>,
+    /// Threads that each worker is to have.
+    pub(super) threads: watch::Receiver<usize>,
+    pub(super) replace: watch::Receiver<u64>,
+    /// Held by the one that is replacing its worker.
+    pub(super) turn: Arc<Mutex<()>>,
+    pub(super) life: watch::Sender<Life>,
+}
+
+/// A worker that runs.
+struct Running {
+    child: Child,
+    readiness: Readiness,
+    threads: usize,
+    since: Instant,
+}
+
+impl Keeper {
+    /// Keeps a worker until told to stop. An error when it keeps crashing: that is not load, it is
+    /// broken.
+    pub(super) async fn keep(mut self, stop: &Shutdown) -> anyhow::Result<()> {
+        let mut policy = RestartPolicy::default();
+        let mut started_well = false;
+        let mut worker = self.start()?;
+        while !stop.is_ordered() {
+            let is_starting = self.life.borrow().phase == Phase::Starting;
+            let status = tokio::select! {
+                status = worker.child.wait() => status?,
+                () = worker.readiness.told(), if is_starting => {
+                    self.is_ready(&worker);
+                    continue;
+                }
+                Ok(()) = self.replace.changed() => {
+                    worker = self.replace(worker).await?;
+                    continue;
+                }
+                Ok(()) = self.threads.changed(), if !is_starting => {
+                    if *self.threads.borrow_and_update() != worker.threads {
+                        worker = self.replace(worker).await?;
+                    }
+                    continue;
+                }
+                () = stop.ordered() => return self.drain(worker.child).await,
+            };
+            let was_ready = worker.readiness.was_told();
+            started_well |= was_ready;
+            if is_hopeless(status, !started_well) {
+                anyhow::bail!("worker {} cannot start ({status})", self.number);
+            }
+            let pause = if was_ready || status.code() == Some(i32::from(EXIT_UNAVAILABLE)) {
+                policy.ended(worker.since.elapsed())
+            } else {
+                policy.crashed(worker.since.elapsed()).map_err(|CrashLoop { crashes }| {
+                    anyhow::anyhow!(
+                        "worker {} crashed {crashes} times in a row at start ({status}); giving up",
+                        self.number
+                    )
+                })?
+            };
+            let pause = jittered(pause, fastrand::f64());
+            tracing::warn!(worker = self.number, %status, ?pause, "worker ended; restarting");
+            self.enters(Phase::Starting, None);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.ordered() => return Ok(()),
+            }
+            worker = self.start()?;
+        }
+        self.drain(worker.child).await
+    }
+
+    fn enters(&self, phase: Phase, pid: Option<u32>) {
+        self.life.send_modify(|life| *life = Life { phase, since: Instant::now(), pid, ..*life });
+    }
+
+    fn is_ready(&self, worker: &Running) {
+        self.enters(Phase::Ready, worker.child.id());
+        let took = worker.since.elapsed();
+        self.life.send_modify(|life| life.started_in = Some(took));
+    }
+
+    /// Starts another worker and drains the old one as soon as the new one works. One that does not
+    /// start costs nothing: the old one stays.
+    async fn replace(&self, old: Running) -> anyhow::Result<Running> {
+        let _turn = self.turn.lock().await;
+        let mut new = self.start()?;
+        if !comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE).await {
+            tracing::error!(worker = self.number, "the replacement did not start; the old worker stays");
+            let _ = new.child.kill().await;
+            return Ok(old);
+        }
+        tracing::info!(worker = self.number, threads = new.threads, "worker replaced");
+        self.is_ready(&new);
+        self.drain_child(old.child).await?;
+        Ok(new)
+    }
+
+    fn start(&self) -> anyhow::Result<Running> {
+        let readiness = Readiness::listen("worker", self.number)?;
+        let FleetPlan { config, config_file, .. } = &*self.plan;
+        let threads = *self.threads.borrow();
+        let mut command = Command::new(&self.program);
+        command
+            .arg("run")
+            .args(["--model", config.model.as_str()])
+            .arg("--models-dir")
+            .arg(&config.models_dir)
+            .args(["--threads", &threads.to_string()])
+            .args(["--max-batch", &config.max_batch.to_string()])
+            .args(["--nats-url", &config.nats.url])
+            .args(config_file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]))
+            .env("NOTIFY_SOCKET", readiness.path())
+            .stdin(Stdio::null())
+            // Its own group: Ctrl-C at the terminal reaches the supervisor, which drains.
+            .process_group(0)
+            .kill_on_drop(true);
+        Ok(Running { child: command.spawn()?, readiness, threads, since: Instant::now() })
+    }
+
+    async fn drain(&self, child: Child) -> anyhow::Result<()> {
+        self.enters(Phase::Draining, child.id());
+        self.drain_child(child).await
+    }
+
+    async fn drain_child(&self, mut child: Child) -> anyhow::Result<()> {
+        signal(&child, Signal::TERM);
+        let grace = self.plan.config.drain_grace + Duration::from_secs(2);
+        if tokio::time::timeout(grace, child.wait()).await.is_err() {
+            tracing::warn!(worker = self.number, ?grace, "worker did not drain in time; killing it");
+            child.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+/// A wrong configuration stays wrong; something that was missing at the very first start is
+/// better reported than waited for.
+fn is_hopeless(status: std::process::ExitStatus, first: bool) -> bool {
+    let code = status.code();
+    code == Some(i32::from(EXIT_CONFIG)) || (first && code == Some(i32::from(EXIT_UNAVAILABLE)))
+}

@@ -1,0 +1,262 @@
+//! How many workers: every supervisor writes down how its host stands, one of them decides for the whole
+//! fleet, and all do as the record says. While the broker is silent everybody keeps what there is.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use shoal_nats::Bus;
+use shoal_nats::presence::Fleet as Presence;
+use shoal_nats::supervision::{Read, Supervision};
+use shoal_scaling::{Action, Cpu, Decision, Heartbeat, Queue, Scaler, Settings, Signals, Threads};
+use shoal_shared::names::{Lane, ModelName, NodeId};
+use shoal_shared::presence::WorkerStatus;
+use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::process::{available_cores, host, host_name};
+use shoal_shared::supervision::{FleetRecord, Member, SupervisorStatus};
+
+use super::roster::Roster;
+use crate::config::WorkerConfig;
+
+/// How often the fleet is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The same while there is no worker: somebody may be waiting.
+const ASLEEP: Duration = Duration::from_millis(200);
+/// A member not heard of for this long has no say, though it keeps its lease.
+const SILENT_MS: u64 = 3_000;
+
+/// One supervisor's part in scaling.
+pub(super) struct Scaling {
+    me: NodeId,
+    model: ModelName,
+    bus: Bus,
+    supervision: Supervision,
+    presence: Presence,
+    scaler: Scaler,
+    max: usize,
+    min: usize,
+    started: Instant,
+    meter: Meter,
+    /// When each member's news was last taken in, by its own clock.
+    taken: HashMap<NodeId, u64>,
+    fixed: Option<usize>,
+    recommended: usize,
+    /// The last thing that went wrong, so that it is said once.
+    trouble: Option<String>,
+}
+
+/// A decision as an event.
+#[derive(Serialize)]
+struct Event<'a> {
+    model: &'a ModelName,
+    supervisor: &'a NodeId,
+    /// Workers that found no place on any host.
+    homeless: usize,
+    #[serde(flatten)]
+    decision: &'a Decision,
+}
+
+impl Scaling {
+    /// Connects and listens.
+    pub(super) async fn connect(config: &WorkerConfig, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let me = NodeId::mint("supervisor");
+        let bus = Bus::connect(&config.nats, me.as_str(), config.startup_patience).await?;
+        let supervision = Supervision::open(&bus).await?;
+        let presence = Presence::watch(&bus, shutdown).await?;
+        let settings = Settings {
+            threads: if config.threads == 0 { Threads::Split } else { Threads::Fixed },
+            ..config.scaling.settings()
+        };
+        Ok(Self {
+            me,
+            model: config.model.clone(),
+            bus,
+            supervision,
+            presence,
+            max: settings.max,
+            min: settings.min,
+            scaler: Scaler::new(settings),
+            started: Instant::now(),
+            meter: Meter::default(),
+            taken: HashMap::new(),
+            fixed: None,
+            recommended: 0,
+            trouble: None,
+        })
+    }
+
+    /// Scales until shutdown is ordered.
+    pub(super) async fn run(mut self, mut roster: Roster, shutdown: Shutdown) {
+        while !shutdown.is_ordered() {
+            match self.look(&mut roster).await {
+                Ok(()) => self.trouble = None,
+                Err(error) => {
+                    let text = error.to_string();
+                    if self.trouble.as_ref() != Some(&text) {
+                        tracing::warn!(%error, "the fleet stays as it is");
+                        self.trouble = Some(text);
+                    }
+                }
+            }
+            let pause = if roster.active() == 0 { ASLEEP } else { INTERVAL };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.ordered() => break,
+            }
+        }
+        let _ = self.supervision.change(&self.model, |record| drop(record.members.remove(&self.me))).await;
+    }
+
+    async fn look(&mut self, roster: &mut Roster) -> anyhow::Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let here = roster.describe(Instant::now());
+        let mut read = self.supervision.read(&self.model).await?;
+        read.record.settle(&self.me, now);
+        let known = read.record.members.get(&self.me).map(|member| member.ordered);
+        let member = Member {
+            host: host_name(),
+            renewed: now,
+            busy: self.meter.busy(),
+            // Nobody starts a worker before the record says so: that is how the maximum holds.
+            ordered: known.unwrap_or(0),
+            ..here
+        };
+        read.record.members.insert(self.me.clone(), member);
+        if read.record.leader.as_ref() == Some(&self.me) {
+            self.lead(&mut read, now).await;
+        }
+        if self.supervision.write(&self.model, &read).await? {
+            let ordered = read.record.members.get(&self.me).map_or(0, |member| member.ordered);
+            roster.set(ordered, &self.slowness());
+        }
+        let wanted = read.record.members.get(&self.me).map_or(0, |member| member.ordered);
+        self.announce(wanted).await;
+        Ok(())
+    }
+
+    /// Decides for everybody.
+    async fn lead(&mut self, read: &mut Read, now: u64) {
+        let record = &mut read.record;
+        record.max = self.max;
+        if self.fixed != record.fixed {
+            self.fixed = record.fixed;
+            match record.fixed {
+                Some(workers) => drop(self.scaler.fix(workers.min(self.max))),
+                None => self.scaler.auto(),
+            }
+        }
+        let signals = self.signals(record, now).await;
+        let decision = self.scaler.decide(&signals);
+        self.recommended = decision.inputs.target;
+        // Those who are silent give up theirs first, and get none.
+        for member in record.members.values_mut().filter(|member| now.saturating_sub(member.renewed) > SILENT_MS) {
+            member.ordered = 0;
+            member.most = 0;
+        }
+        let homeless = record.divide(decision.to);
+        if decision.changed || matches!(decision.action, Action::Up { .. } | Action::Down { .. }) {
+            let (from, to, cause) = (decision.from, decision.to, decision.cause);
+            tracing::info!(model.name = %self.model, from, to, ?cause, reason = decision.reason, "scaling decision");
+            let event = Event { model: &self.model, supervisor: &self.me, homeless, decision: &decision };
+            if let Ok(json) = serde_json::to_vec(&event) {
+                let _ = self.supervision.publish(&self.model, json).await;
+            }
+        }
+    }
+
+    async fn signals(&mut self, record: &FleetRecord, now: u64) -> Signals {
+        let at = self.started.elapsed();
+        let mut signals = Signals { at, queue: self.queue().await, ..Signals::default() };
+        let (mut hosts, mut started_in) = (HashMap::new(), Vec::new());
+        for (id, member) in &record.members {
+            if now.saturating_sub(member.renewed) > SILENT_MS {
+                continue;
+            }
+            signals.ready += member.ready;
+            signals.draining += member.draining;
+            let ordered_at = |age: &f64| at.saturating_sub(Duration::from_secs_f64(age.max(0.0)));
+            signals.starting.extend(member.starting.iter().map(ordered_at));
+            signals.threads = signals.threads.max(member.threads);
+            hosts.insert(&member.host, (member.cores, member.busy));
+            if self.taken.insert(id.clone(), member.renewed) != Some(member.renewed) {
+                started_in.extend(member.started_in.iter().map(|seconds| Duration::from_secs_f64(seconds.max(0.0))));
+            }
+        }
+        self.taken.retain(|id, _| record.members.contains_key(id));
+        let (cores, busy) = hosts.values().fold((0.0, 0.0), |sum, host| (sum.0 + host.0, sum.1 + host.1));
+        signals.cpu = (cores > 0.0).then_some(Cpu { cores, busy });
+        signals.started_in = started_in;
+        let workers = self.workers();
+        signals.heartbeats = workers.iter().map(heartbeat).collect();
+        let (images, batches) = workers.iter().fold((0, 0), |sum, (status, _)| {
+            (sum.0 + status.images, sum.1 + status.used.batches * status.model.max_batch.max(1) as u64)
+        });
+        signals.batch_fill = (batches > 0).then(|| images as f64 / batches as f64);
+        signals
+    }
+
+    fn workers(&self) -> Vec<(WorkerStatus, Duration)> {
+        let mut heard = self.presence.heard();
+        heard.retain(|(status, _)| status.model.name == self.model && status.takes_jobs());
+        heard
+    }
+
+    async fn queue(&self) -> Option<Queue> {
+        if !self.bus.is_up() {
+            return None;
+        }
+        let [interactive, bulk] = Lane::ALL.map(|lane| self.bus.backlog(&self.model, lane));
+        let (interactive, bulk) = tokio::try_join!(interactive, bulk).ok()?;
+        let delivered = interactive.delivered + bulk.delivered;
+        let (pending, ack_pending) = (interactive.pending + bulk.pending, interactive.in_flight + bulk.in_flight);
+        Some(Queue {
+            pending,
+            ack_pending,
+            oldest: None,
+            published: delivered + pending,
+            settled: interactive.settled() + bulk.settled(),
+        })
+    }
+
+    /// Time for an image by process, of the workers on this host.
+    fn slowness(&self) -> HashMap<u32, f64> {
+        let host = host_name();
+        let here = self.workers().into_iter().filter(|(status, _)| status.host == host);
+        here.map(|(status, _)| (status.pid, f64::from(status.model.image_ms))).collect()
+    }
+
+    async fn announce(&self, wanted: usize) {
+        let status = SupervisorStatus {
+            id: self.me.clone(),
+            model: self.model.clone(),
+            wanted,
+            recommended: self.recommended,
+            wakes: self.min == 0 && self.fixed != Some(0),
+            described: self.presence.model(&self.model),
+        };
+        self.bus.announce_supervisor(&status).await;
+    }
+}
+
+fn heartbeat((status, age): &(WorkerStatus, Duration)) -> Heartbeat {
+    Heartbeat { age: *age, busy: f64::from(status.busy), seconds_per_image: f64::from(status.model.image_ms) / 1e3 }
+}
+
+/// How many of this host's cores are busy, since the last look.
+#[derive(Default)]
+struct Meter(Option<(Instant, f64, f64)>);
+
+impl Meter {
+    fn busy(&mut self) -> f64 {
+        let (now, used) = (Instant::now(), host::cpu_times().used);
+        let busy = match self.0 {
+            // Looks that follow each other closely would measure noise.
+            Some((then, _, busy)) if now.duration_since(then) < INTERVAL / 2 => return busy,
+            Some((then, before, _)) => (used - before).max(0.0) / now.duration_since(then).as_secs_f64(),
+            None => 0.0,
+        };
+        let busy = busy.min(available_cores() as f64);
+        self.0 = Some((now, used, busy));
+        busy
+    }
+}
