@@ -3,7 +3,7 @@
 from boards.common import workers
 from palette import BLUE, FLEET, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from panels import DATASOURCE, bars, dashboard, limits, row, stat, table, timeseries
-from promql import mean, quantile, rate, ratio, same, series, total
+from promql import WINDOW, mean, quantile, rate, ratio, same, series, total
 
 REASONS = {"full": GREEN, "ready": SKY, "delay": PURPLE}
 # Images that the batches of an instance had room for.
@@ -52,11 +52,16 @@ DASHBOARD = dashboard("shoal-workers", "Shoal / Workers & scaling",
     ),
     row(
         "Scaling",
-        timeseries("Ready and wanted", "By model; vertical lines are changes of what is wanted.", "short",
+        timeseries("Ready and wanted", "By model; vertical lines are changes of what is wanted. Recommended: if nothing "
+                   "were in the way.", "short",
                    [(same("shoal_fleet_workers", "model, state", state="ready"), "{{model}} ready"),
                     (WANTED, "{{model}} wanted"),
+                    (same("shoal_fleet_workers_recommended", "model"), "{{model}} recommended"),
                     (same("shoal_fleet_workers", "model, state", state="draining"), "{{model}} draining")],
-                   size=(16, 8), palette={f"/ {state}$/": colour for state, colour in FLEET.items()}),
+                   size=(9, 8), palette={f"/ {state}$/": colour for state, colour in FLEET.items()}),
+        timeseries("Decisions", "What the policy did; `shoal fleet explain` has the reasons.", "short",
+                   [(f"max by (model, action) (increase({series('shoal_fleet_decisions_total')}[{WINDOW}]))",
+                     "{{model}} {{action}}")], size=(7, 8)),
         workers(),
     ),
     row(

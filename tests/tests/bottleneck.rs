@@ -32,7 +32,7 @@ impl Stage {
     }
 
     fn photograph(&self, width: u32, height: u32, bytes: usize) -> PathBuf {
-        self.file("photograph.jpg", &photograph::jpeg(width, height, bytes, 7).unwrap())
+        self.file(&format!("{width}x{height}.jpg"), &photograph::jpeg(width, height, bytes, 7).unwrap())
     }
 
     fn digit(&self) -> PathBuf {

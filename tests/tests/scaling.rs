@@ -58,11 +58,10 @@ fn it_grows_while_cores_are_free_says_why_it_stops_and_shrinks_again() {
 #[test]
 fn to_nothing_and_back_with_the_first_request() {
     let fleet = Fleet::start(FleetPlan { scale: Some((0, 2)), config: QUICK.into(), ..FleetPlan::default() });
-    // A model that no worker has ever described to this gateway: the first job wakes one.
-    let first = http::post(&fleet.url("/jobs"), &[], &images::digit(3));
-    assert_eq!(first.status, 202, "{first:?}");
-    let id = first.json()["id"].as_str().unwrap().to_owned();
-    eventually("the job is done", || http::get(&fleet.url(&format!("/jobs/{id}?wait=5"))).json()["state"] == "done");
+    // No worker has ever run: the gateway knows the model from its supervisor.
+    eventually("the model is known", || http::get(&fleet.url("/models")).json()["models"][0]["name"] == "digits");
+    let first = http::post(&fleet.url("/predict"), &[], &images::digit(3));
+    assert_eq!((first.status, &first.json()["prediction"]), (200, &Value::from("3")), "{first:?}");
     for number in 0..2 {
         eventually("the fleet sleeps", || ready(&fleet) == 0);
         let answer =

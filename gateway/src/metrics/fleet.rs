@@ -76,6 +76,7 @@ impl FleetMetrics {
 
     /// The workers of one model, and what its supervisors say.
     pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus], supervisors: &[SupervisorStatus]) {
+        ACTIONS.iter().for_each(|action| drop(self.decisions.with_label_values(&[model.as_str(), action])));
         for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
             let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
             self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);

@@ -69,7 +69,9 @@ impl Scaler {
             self.quiet_at = Some(signals.at);
         }
         let inputs = Inputs { gain: self.gain.last, ..view.inputs };
-        let state = Some((action, cause, inputs.written_off));
+        // Full cores and busy cores are one piece of news: at the limit they alternate.
+        let news = if cause == Cause::CoresTaken { Cause::CpuSaturated } else { cause };
+        let state = Some((action, news, inputs.written_off));
         let changed = std::mem::replace(&mut self.last, state) != state;
         let threads = inputs.cores.map_or(0, |cores| room::threads(cores, to));
         Decision {

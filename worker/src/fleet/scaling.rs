@@ -10,13 +10,14 @@ use shoal_nats::presence::Fleet as Presence;
 use shoal_nats::supervision::{Read, Supervision};
 use shoal_scaling::{Action, Cpu, Decision, Heartbeat, Queue, Scaler, Settings, Signals, Threads};
 use shoal_shared::names::{Lane, ModelName, NodeId};
-use shoal_shared::presence::WorkerStatus;
+use shoal_shared::presence::{ModelStatus, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::{available_cores, host, host_name};
 use shoal_shared::supervision::{FleetRecord, Member, SupervisorStatus};
 
 use super::roster::Roster;
 use crate::config::WorkerConfig;
+use crate::model::ModelStore;
 
 /// How often the fleet is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub(super) struct Scaling {
     scaler: Scaler,
     max: usize,
     min: usize,
+    /// The model as far as its files tell, for gateways that are asked before any worker has run.
+    on_disk: Option<ModelStatus>,
     started: Instant,
     meter: Meter,
     /// When each member's news was last taken in, by its own clock.
@@ -63,6 +66,7 @@ impl Scaling {
         let bus = Bus::connect(&config.nats, me.as_str(), config.startup_patience).await?;
         let supervision = Supervision::open(&bus).await?;
         let presence = Presence::watch(&bus, shutdown).await?;
+        let on_disk = if config.scaling.min == 0 { Some(describe(config).await?) } else { None };
         let settings = Settings {
             threads: if config.threads == 0 { Threads::Split } else { Threads::Fixed },
             ..config.scaling.settings()
@@ -75,6 +79,7 @@ impl Scaling {
             presence,
             max: settings.max,
             min: settings.min,
+            on_disk,
             scaler: Scaler::new(settings),
             started: Instant::now(),
             meter: Meter::default(),
@@ -232,10 +237,26 @@ impl Scaling {
             wanted,
             recommended: self.recommended,
             wakes: self.min == 0 && self.fixed != Some(0),
-            described: self.presence.model(&self.model),
+            described: self.presence.model(&self.model).or_else(|| self.on_disk.clone()),
         };
         self.bus.announce_supervisor(&status).await;
     }
+}
+
+/// Reads a model's files: its digest is part of every cache key.
+async fn describe(config: &WorkerConfig) -> anyhow::Result<ModelStatus> {
+    let (store, name) = (ModelStore::open(&config.models_dir), config.model.clone());
+    let model = tokio::task::spawn_blocking(move || store.load(&name)).await??;
+    Ok(ModelStatus {
+        name: model.manifest.name.clone(),
+        digest: model.digest,
+        max_batch: model.manifest.batch.max,
+        classes: model.labels.len(),
+        title: model.manifest.title,
+        // Known once a session has been built.
+        input_shape: Vec::new(),
+        image_ms: 0.0,
+    })
 }
 
 fn heartbeat((status, age): &(WorkerStatus, Duration)) -> Heartbeat {
