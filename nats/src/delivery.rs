@@ -1,5 +1,6 @@
 //! One job in one worker's hands, from the pull to exactly one settlement.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,26 @@ use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
 use shoal_shared::trace::Trace;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// The right to hold one job, while one is held.
+pub(crate) struct Slot {
+    held: Arc<AtomicU32>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// A job has arrived for this permit.
+    pub(crate) fn taken(permit: OwnedSemaphorePermit, held: &Arc<AtomicU32>) -> Self {
+        held.fetch_add(1, Ordering::Relaxed);
+        Self { held: held.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 use crate::connect::Bus;
 use crate::subjects;
@@ -46,7 +67,7 @@ pub struct Delivery {
     pub received: Instant,
     pub(crate) headers: HeaderMap,
     acker: Arc<Acker>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 /// What a job's headers ask for; every field has a default, malformed values count as absent.
@@ -82,7 +103,7 @@ impl Wishes {
 
 impl Delivery {
     /// Reads a message of the jobs stream. `None` for what is no job delivery.
-    pub(crate) fn read(bus: &Bus, message: async_nats::Message, slot: OwnedSemaphorePermit) -> Option<Self> {
+    pub(crate) fn read(bus: &Bus, message: async_nats::Message, slot: Slot) -> Option<Self> {
         let message = async_nats::jetstream::Message { message, context: bus.js.clone() };
         let (sequence, attempt, published) = {
             let info = message.info().ok()?;

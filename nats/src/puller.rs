@@ -5,6 +5,7 @@
 //! missing heartbeats, and starts over with a fresh inbox after a reconnect.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::connect::{Bus, BusError};
-use crate::delivery::{Delivery, Lease};
+use crate::delivery::{Delivery, Lease, Slot};
 use crate::subjects;
 use crate::topology::JOBS;
 
@@ -37,6 +38,7 @@ pub struct Puller {
     consumer: Consumer<pull::Config>,
     lane: Lane,
     slots: Arc<Semaphore>,
+    held: Arc<AtomicU32>,
     capacity: usize,
     jobs: mpsc::Sender<Delivery>,
 }
@@ -55,12 +57,13 @@ impl Puller {
         let what = format!("consumer {name} on stream {JOBS}");
         let consumer = bus.lookup(&what, || bus.js.get_consumer_from_stream(&name, JOBS)).await?;
         let capacity = capacity.max(1);
-        Ok(Self { bus: bus.clone(), consumer, lane, slots: Arc::new(Semaphore::new(capacity)), capacity, jobs })
+        let (slots, held) = (Arc::new(Semaphore::new(capacity)), Arc::default());
+        Ok(Self { bus: bus.clone(), consumer, lane, slots, held, capacity, jobs })
     }
 
-    /// The lane's slots: those not available are in use, by a job in hand or by a waiting pull.
-    pub fn slots(&self) -> Arc<Semaphore> {
-        self.slots.clone()
+    /// Jobs of the lane that are in hand.
+    pub fn held(&self) -> Arc<AtomicU32> {
+        self.held.clone()
     }
 
     /// Pulls until shutdown is ordered, then gives back what arrives too late.
@@ -219,7 +222,7 @@ impl<'a> PullSession<'a> {
             Some(credit) => credit,
             None => self.puller.slots.clone().acquire_owned().await.ok()?,
         };
-        let Some(delivery) = Delivery::read(&self.puller.bus, message, slot) else {
+        let Some(delivery) = Delivery::read(&self.puller.bus, message, Slot::taken(slot, &self.puller.held)) else {
             tracing::warn!("a message that is no job arrived on a pull inbox");
             return None;
         };
@@ -248,7 +251,8 @@ impl<'a> PullSession<'a> {
                     continue;
                 }
                 let Some(slot) = self.credits.pop() else { break };
-                if let Some(delivery) = Delivery::read(&self.puller.bus, message, slot) {
+                if let Some(delivery) = Delivery::read(&self.puller.bus, message, Slot::taken(slot, &self.puller.held))
+                {
                     delivery.nak(Duration::ZERO).await;
                 }
             }

@@ -101,6 +101,9 @@ fn idle_is_no_bottleneck() {
     let idle = settled(&fleet, "none");
     assert!(idle.sentence.starts_with("idle: 1 worker ready"), "{}", idle.sentence);
     assert!(idle.headroom.unwrap() > 0.0);
+    // A pull that waits holds no job.
+    let worker = http::get(&fleet.url("/models")).json()["workers"][0].clone();
+    assert_eq!(worker["slots"]["busy"], 0, "{worker}");
     drop(stage);
 }
 

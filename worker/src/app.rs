@@ -1,7 +1,7 @@
 //! One worker: its parts built, run, drained.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -19,7 +19,7 @@ use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{VERSION, admin, available_cores, host, host_name, notify};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::config::WorkerConfig;
 use crate::image::Preprocessor;
@@ -122,7 +122,7 @@ impl Worker {
         self.shared.metrics.slots.set(pullers.iter().map(|(_, capacity)| *capacity as i64).sum());
         let mut slots = Vec::new();
         for (puller, capacity) in pullers {
-            slots.push((puller.slots(), capacity));
+            slots.push((puller.held(), capacity));
             shutdown.spawn(puller.run(shutdown.clone()));
         }
 
@@ -238,7 +238,7 @@ fn named(name: String, work: impl FnOnce() + Send + 'static) -> std::io::Result<
 #[derive(Clone)]
 struct Heart {
     status: WorkerStatus,
-    slots: Vec<(Arc<Semaphore>, usize)>,
+    slots: Vec<(Arc<AtomicU32>, usize)>,
     shared: Shared,
     started: Instant,
     draining: Arc<AtomicBool>,
@@ -246,7 +246,7 @@ struct Heart {
 }
 
 impl Heart {
-    fn new(worker: &Worker, admin: String, slots: Vec<(Arc<Semaphore>, usize)>) -> Self {
+    fn new(worker: &Worker, admin: String, slots: Vec<(Arc<AtomicU32>, usize)>) -> Self {
         let (model, crew): (&Model, _) = (&worker.shared.model, &worker.crew);
         let status = WorkerStatus {
             id: worker.id.clone(),
@@ -294,8 +294,7 @@ impl Heart {
 
     fn status(&self, busy: &mut impl FnMut(f64) -> f32) -> WorkerStatus {
         let draining = self.draining.load(Ordering::Relaxed);
-        let held =
-            |(slots, capacity): &(Arc<Semaphore>, usize)| capacity.saturating_sub(slots.available_permits()) as u32;
+        let held = |(held, _): &(Arc<AtomicU32>, usize)| held.load(Ordering::Relaxed);
         let metrics = &self.shared.metrics;
         let slots = Slots { busy: self.slots.iter().map(held).sum(), ..self.status.slots };
         metrics.slots_busy.set(slots.busy.into());

@@ -58,7 +58,7 @@ pub(super) fn traffic(frame: &mut Frame<'_>, area: Rect, status: &Status, rates:
     let refused = Style::new().fg(if situation.refused > 0.0 { Color::Red } else { Color::Reset });
     let room = status.report.headroom.map_or_else(String::new, |room| format!("   room for {room:.0} more"));
     let lines = vec![
-        Line::from(vec![Span::from(format!("{} answers/s", rate(situation.answered))).bold(), Span::raw(room)]),
+        Line::from(vec![Span::from(format!("{} answers a second", rate(situation.answered))).bold(), Span::raw(room)]),
         Line::from(latency),
         Line::from(format!(
             "hit {}  shared {}  joined {}  computed {}",
@@ -67,7 +67,7 @@ pub(super) fn traffic(frame: &mut Frame<'_>, area: Rect, status: &Status, rates:
             rate(answered.coalesced),
             rate(answered.miss)
         )),
-        Line::styled(format!("refused {}", rate(situation.refused)), refused),
+        Line::styled(format!("refused {} a second", rate(situation.refused)), refused),
     ];
     frame.render_widget(Paragraph::new(lines), numbers);
     let newest: Vec<u64> = rates.iter().rev().take(curve.width as usize).rev().copied().collect();
@@ -129,7 +129,7 @@ fn table<'a>(title: &'a str, head: &[&'static str], rows: Vec<Row<'a>>, widths: 
 
 /// A second has so many: one decimal as long as it says something.
 fn rate(value: f64) -> String {
-    if value < 100.0 && value > 0.0 { format!("{value:.1}/s") } else { format!("{value:.0}/s") }
+    if value < 100.0 && value > 0.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
 pub(super) fn queues(queues: &[QueueStatus]) -> Table<'_> {
@@ -162,10 +162,9 @@ pub(super) fn workers(workers: &[WorkerStatus]) -> Table<'_> {
             state.to_owned(),
             format!("{:.0} %", 100.0 * worker.busy),
             format!("{}/{}", worker.slots.busy, worker.slots.total),
-            worker.images.to_string(),
         ])
         .style(Style::new().fg(colour))
     };
-    let head = ["host/pid", "model", "state", "busy", "slots", "images"];
-    table("Workers", &head, workers.iter().map(row).collect(), &[14, 8, 5, 8, 9])
+    let head = ["host/pid", "model", "state", "busy", "slots"];
+    table("Workers", &head, workers.iter().map(row).collect(), &[14, 8, 5, 8])
 }
