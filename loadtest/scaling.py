@@ -5,6 +5,7 @@ Writes docs/scaling.svg and prints a table: requests a second, workers, waiting 
 worker reaches alone; what the first request after a sleep pays. Nothing is asserted: the numbers go into docs/scaling.md.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -33,6 +34,7 @@ class Fleet:
                    "--config", config, *args]
         self.out = open(folder / "up.log", "w")
         self.process = subprocess.Popen(command, stdout=self.out, stderr=self.out)
+        atexit.register(self.process.terminate)
         while not (folder / "up.log").read_text().count("Shoal is ready"):
             assert self.process.poll() is None, (folder / "up.log").read_text()
             time.sleep(0.05)

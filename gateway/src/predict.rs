@@ -397,10 +397,10 @@ impl Predictor {
                 Landed::Failed(refusal) => return Err(refusal),
                 Landed::Answered { entry, source, served, published } => {
                     let waited = asked.elapsed();
-                    let (source, stages) = if started {
-                        (source, waterfall::flown(waited, asked, published, served.as_ref()))
-                    } else {
-                        (Source::Coalesced, waterfall::joined(waited))
+                    let source = if started { source } else { Source::Coalesced };
+                    let stages = match source {
+                        Source::Coalesced => waterfall::joined(waited),
+                        _ => waterfall::flown(waited, asked, published, served.as_ref()),
                     };
                     return Ok(Answered { entry, source, key, served, stages });
                 }

@@ -91,8 +91,8 @@ fn picture(path: &PathBuf, unique: bool) -> anyhow::Result<Picture> {
 fn print(summary: &Summary) {
     println!("{:.1} answers/s over {:.1} s", summary.requests_per_second, summary.seconds);
     println!(
-        "latency ms: p50 {:.2}  p90 {:.2}  p99 {:.2}  max {:.2}",
-        summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.max_ms
+        "latency ms: p50 {:.2}  p90 {:.2}  p95 {:.2}  p99 {:.2}  max {:.2}",
+        summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms, summary.max_ms
     );
     println!("outcomes: {:?}", summary.outcomes);
     if !summary.cache.is_empty() {

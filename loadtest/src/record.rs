@@ -72,6 +72,7 @@ impl Record {
             requests_per_second: self.latencies.len() as f64 / elapsed.as_secs_f64(),
             p50_ms: ms(0.5),
             p90_ms: ms(0.9),
+            p95_ms: ms(0.95),
             p99_ms: ms(0.99),
             max_ms: self.latencies.max() as f64 / 1e3,
             outcomes: self.outcomes.clone(),
@@ -97,6 +98,8 @@ pub struct Summary {
     pub p50_ms: f64,
     /// 90th percentile.
     pub p90_ms: f64,
+    /// 95th percentile.
+    pub p95_ms: f64,
     /// 99th percentile.
     pub p99_ms: f64,
     /// Slowest.

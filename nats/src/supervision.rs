@@ -1,7 +1,8 @@
 //! Supervisors' common record, their signs of life, and the decisions: kept on the bus, so that a
 //! fleet-wide maximum holds, any of them can decide next, and anybody can read why.
 
-use async_nats::jetstream::kv::{Operation, Store};
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::kv::{CreateErrorKind, Operation, Store, UpdateErrorKind};
 use futures_util::StreamExt;
 use shoal_shared::names::ModelName;
 use shoal_shared::process::shutdown::Shutdown;
@@ -46,13 +47,18 @@ impl Supervision {
     /// Writes a record back; false when it has changed since it was read.
     pub async fn write(&self, model: &ModelName, read: &Read) -> Result<bool, BusError> {
         let body = serde_json::to_vec(&read.record).unwrap_or_default();
+        let failed = |error: String| BusError::request("writing the fleet's record", error);
         if read.revision == 0 {
-            return Ok(self.store.create(model.as_str(), body.into()).await.is_ok());
+            return match self.store.create(model.as_str(), body.into()).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(failed(error.to_string())),
+            };
         }
         match self.store.update(model.as_str(), body.into(), read.revision).await {
             Ok(_) => Ok(true),
-            Err(error) if error.to_string().contains("wrong last sequence") => Ok(false),
-            Err(error) => Err(BusError::request("writing the fleet's record", error)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => Err(failed(error.to_string())),
         }
     }
 
@@ -85,22 +91,17 @@ impl Supervision {
     pub async fn decisions(&self, model: &ModelName, most: u64) -> Result<Vec<Recorded>, BusError> {
         let failed = |error: String| BusError::request("reading decisions", error);
         let stream = self.bus.js.get_stream(DECISIONS).await.map_err(|error| failed(error.to_string()))?;
-        let (first, last) = {
-            let state = &stream.cached_info().state;
-            (state.first_sequence, state.last_sequence)
-        };
-        let (mut found, subject) = (Vec::new(), subjects::decision(model));
-        let mut sequence = last;
-        while sequence >= first.max(1) && (found.len() as u64) < most {
-            if let Ok(message) = stream.get_raw_message(sequence).await
-                && message.subject.as_str() == subject
-            {
-                found.push(Recorded { at: message.time.into(), json: message.payload.to_vec() });
-            }
-            sequence -= 1;
-        }
-        found.reverse();
-        Ok(found)
+        let config = pull::OrderedConfig { filter_subject: subjects::decision(model), ..Default::default() };
+        let consumer = stream.create_consumer(config).await.map_err(|error| failed(error.to_string()))?;
+        let there = consumer.cached_info().num_pending;
+        let messages = consumer.messages().await.map_err(|error| failed(error.to_string()))?;
+        let last = messages.take(there as usize).skip(there.saturating_sub(most) as usize);
+        let recorded = last.filter_map(|message| async {
+            let message = message.ok()?;
+            let at = message.info().ok()?.published.into();
+            Some(Recorded { at, json: message.payload.to_vec() })
+        });
+        Ok(recorded.collect().await)
     }
 }
 

@@ -41,12 +41,13 @@ pub fn scrape(registry: &Registry, exemplars: Option<&Exemplars>, accept: Option
     Scrape { content_type: "text/plain; version=0.0.4; charset=utf-8", body: text }
 }
 
-/// Moves a counter to a value that somebody else counts. One that has started anew starts anew here.
+/// Moves a counter to a value that somebody else counts. One that has started anew starts anew here; one
+/// that is a little behind was told by somebody who has not heard the latest, and is passed over.
 pub fn advance(counter: &IntCounter, value: u64) {
-    if counter.get() > value {
+    if value < counter.get() / 2 {
         counter.reset();
     }
-    counter.inc_by(value - counter.get());
+    counter.inc_by(value.saturating_sub(counter.get()));
 }
 
 /// A metric that a registry can share: a field of a metrics struct is registered by reference.

@@ -2,15 +2,16 @@
 //! decides, and what was decided.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ModelName, NodeId};
 use crate::presence::ModelStatus;
 
-/// How long a supervisor that is not heard of keeps its part, milliseconds. Longer than a broker's
-/// change of leader, shorter than a person's patience.
-pub const LEASE_MS: u64 = 10_000;
+/// How long a supervisor that is not heard of keeps its part. Longer than a broker's change of leader,
+/// shorter than a person's patience.
+pub const LEASE: Duration = Duration::from_secs(10);
 
 /// The state of one model's fleet, in one record: whoever changes it has read it before.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,9 @@ pub struct FleetRecord {
 pub struct Member {
     /// Its host.
     pub host: String,
-    /// When it was last there, Unix milliseconds.
+    /// Its process there.
+    pub pid: u32,
+    /// When it was last there, Unix milliseconds by its own clock: others look only whether it changes.
     pub renewed: u64,
     /// Workers that it is to run; the leader's word.
     pub ordered: usize,
@@ -55,10 +58,10 @@ pub struct Member {
 }
 
 impl FleetRecord {
-    /// Drops supervisors whose lease is over, and a leader that is none any more. `me` leads when nobody
-    /// else does.
-    pub fn settle(&mut self, me: &NodeId, now: u64) {
-        self.members.retain(|id, member| id == me || now.saturating_sub(member.renewed) <= LEASE_MS);
+    /// Drops supervisors that are gone, and a leader that is none any more. `me` leads when nobody else
+    /// does.
+    pub fn settle(&mut self, me: &NodeId, is_there: impl Fn(&NodeId, &Member) -> bool) {
+        self.members.retain(|id, member| id == me || is_there(id, member));
         if self.leader.as_ref().is_none_or(|leader| !self.members.contains_key(leader)) {
             self.leader = Some(me.clone());
         }
@@ -143,9 +146,9 @@ mod tests {
         let me: NodeId = "a".parse().unwrap();
         let mut record = fleet(&[("a", 2.0, 1, 8), ("b", 8.0, 2, 8)]);
         record.leader = Some("b".parse().unwrap());
-        record.settle(&me, 1000 + LEASE_MS);
+        record.settle(&me, |_, _| true);
         assert_eq!((record.members.len(), record.leader.as_ref().map(NodeId::as_str)), (2, Some("b")));
-        record.settle(&me, 1001 + LEASE_MS);
+        record.settle(&me, |_, _| false);
         assert_eq!((record.members.len(), record.leader.as_ref()), (1, Some(&me)));
     }
 }

@@ -1,11 +1,12 @@
 //! Where the time went, by request and in sum; and what an outsider cannot do to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::load::LoadPlan;
 use shoal_testkit::otlp::Collector;
+use shoal_testkit::process::repository;
 use shoal_testkit::{eventually, http, images};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -105,4 +106,61 @@ fn an_outsider_cannot_grow_the_metrics() {
     (1..50).for_each(ask);
     let grown: Vec<_> = series().difference(&before).cloned().collect();
     assert!(grown.is_empty(), "{grown:?}");
+}
+
+/// One line for each metric of a page: name, kind, labels, help.
+fn described(page: &str) -> BTreeMap<String, String> {
+    let mut metrics: BTreeMap<String, (String, String, BTreeSet<String>)> = BTreeMap::new();
+    for line in page.lines() {
+        if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {
+            metrics.entry(name.to_owned()).or_default().1 = help.to_owned();
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+            metrics.entry(name.to_owned()).or_default().0 = kind.to_owned();
+        } else if let Some((name, rest)) = line.split_once('{') {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let family = family.filter(|family| metrics.contains_key(*family)).unwrap_or(name);
+            let labels = rest.split("\",").filter_map(|label| label.split_once('=').map(|(label, _)| label.to_owned()));
+            metrics.get_mut(family).unwrap().2.extend(labels.filter(|label| label != "le"));
+        }
+    }
+    let line = |(name, (kind, help, labels)): (String, (String, String, BTreeSet<String>))| {
+        let labels = labels.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!("| `{name}` | {kind} | {labels} | {help} |");
+        (name, text)
+    };
+    metrics.into_iter().map(line).collect()
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let fleet = Fleet::start(FleetPlan::default());
+    assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(3)).status, 200);
+    eventually("the queue and the streams were looked at", || {
+        let text = page(&fleet, "text/plain");
+        text.contains("shoal_stream_bytes{") && text.contains("shoal_queue_oldest_job_seconds{")
+    });
+    let gateway = described(&page(&fleet, "text/plain"));
+    let admin = http::get(&fleet.url("/models")).json()["workers"][0]["admin"].as_str().unwrap().to_owned();
+    let worker = String::from_utf8(http::get(&format!("http://{admin}/metrics")).body).unwrap();
+    let worker = described(&worker);
+    let head = "| metric | kind | labels | what |\n| --- | --- | --- | --- |";
+    let table = |metrics: &dyn Fn(&str) -> bool, of: &BTreeMap<String, String>| {
+        let rows: Vec<_> = of.iter().filter(|(name, _)| metrics(name)).map(|(_, row)| row.as_str()).collect();
+        format!("{head}\n{}\n", rows.join("\n"))
+    };
+    let both = |name: &str| gateway.contains_key(name) && worker.contains_key(name);
+    let text = format!(
+        "# Metrics\n\nWritten by a test from a running fleet (`SHOAL_WRITE_DOCS=1 cargo test --workspace --test \
+         observability documented`).\nEvery gateway tells the same of queue, streams and fleet: take the maximum, not the \
+         sum. Times are seconds.\n\n## Gateway\n\n{}\n## Worker\n\n{}\n## Both\n\n{}",
+        table(&|name| !both(name), &gateway),
+        table(&|name| !both(name), &worker),
+        table(&both, &worker),
+    );
+    let path = repository().join("docs/metrics.md");
+    if std::env::var_os("SHOAL_WRITE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, text, "docs/metrics.md is stale");
 }

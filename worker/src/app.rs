@@ -315,7 +315,7 @@ impl Heart {
             sessions: metrics.session_busy.get(),
             decoding: metrics.decode_busy.get(),
             cpu: host::process_cpu(),
-            host_cpu: host::cpu_times().used,
+            host_cpu: host::cpu_times().unwrap_or_default().used,
             batches: metrics.batch_size.get_sample_count(),
             decode_threads: metrics.decode_threads.get() as u32,
             session_threads: metrics.session_threads.get() as u32,

@@ -81,6 +81,14 @@ impl Default for ScalingConfig {
 }
 
 impl ScalingConfig {
+    /// Holds the values against each other.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.settings().check().map_err(|error| {
+            let (key, rest) = error.split_once(" = ").unwrap_or(("", &error));
+            ConfigError::invalid(&format!("worker.scaling.{key}"), rest, "see `[worker.scaling]`")
+        })
+    }
+
     /// For the policy.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -125,10 +133,6 @@ impl WorkerConfig {
         if self.threads > most {
             return Err(ConfigError::invalid("worker.threads", self.threads, &format!("0 to {most} on this machine")));
         }
-        self.scaling.settings().check().map_err(|error| {
-            let (key, rest) = error.split_once(" = ").unwrap_or(("", &error));
-            ConfigError::invalid(&format!("worker.scaling.{key}"), rest, "see `[worker.scaling]`")
-        })?;
         if self.max_delay > Duration::from_secs(1) {
             let shown = format!("{:?}", self.max_delay);
             return Err(ConfigError::invalid("worker.max_delay", shown, "at most 1s: it is paid by every request"));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
+use shoal_nats::BusError;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
@@ -147,6 +148,7 @@ fn load(options: &Options, scale: Option<Scale>) -> Result<WorkerConfig, config:
     let mut config: WorkerConfig = config::load("worker", options.config.as_deref(), &options.flags)?;
     if let Some(scale) = scale {
         scale.apply(&mut config.scaling);
+        config.scaling.check()?;
     }
     config.check()?;
     Ok(config)
@@ -168,6 +170,7 @@ async fn run_worker(config: WorkerConfig, spans: Spans) -> ExitCode {
 async fn run_fleet(plan: FleetPlan) -> ExitCode {
     match Fleet::new(plan).run(stop_on_signal(), replacements()).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<BusError>() => fail(EXIT_UNAVAILABLE, &error),
         Err(error) => fail(EXIT_SOFTWARE, &error),
     }
 }

@@ -41,16 +41,18 @@ pub struct Options {
 fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let number: f64 = number.trim().parse().map_err(|_| "must be a time, as in 300ms or 1.5s".to_owned())?;
-    match unit {
-        "ms" => Ok(Duration::from_secs_f64(number / 1e3)),
-        "s" => Ok(Duration::from_secs_f64(number)),
-        _ => Err("must be a time, as in 300ms or 1.5s".into()),
-    }
+    let seconds = match unit {
+        "ms" => number / 1e3,
+        "s" => number,
+        _ => return Err("must be a time, as in 300ms or 1.5s".into()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Measures the model and prints the estimate.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    ensure!(options.rps > 0.0, "--rps must be more than 0");
+    ensure!(options.rps > 0.0 && options.rps.is_finite(), "--rps must be more than 0");
+    ensure!(options.threads > 0, "--threads must be at least 1");
     let runtime = Runtime::load(Device::Cpu)?;
     let model = ModelStore::open(&options.models_dir).load(&options.model)?;
     let curve = measure(&runtime, &model, options.threads).context("measuring the model")?;
@@ -141,6 +143,6 @@ mod tests {
     fn times_have_units() {
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert!(duration("300").is_err() && duration("fast").is_err());
+        assert!(duration("300").is_err() && duration("fast").is_err() && duration("-5ms").is_err());
     }
 }

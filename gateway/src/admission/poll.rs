@@ -27,14 +27,16 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
             _ = tick.tick() => {}
             () = shutdown.ordered() => return,
         }
-        let is_due = round.is_multiple_of(IDLE) || predictor.admission().is_busy(RECENT);
-        if !is_due || !predictor.bus().is_up() {
-            continue;
-        }
         let workers = predictor.models().fleet().workers();
         for model in predictor.models().fleet().models() {
             let supervisors = predictor.models().fleet().supervisors_of(&model.name);
             predictor.metrics().fleet.workers(&model.name, &workers, &supervisors);
+        }
+        let is_due = round.is_multiple_of(IDLE) || predictor.admission().is_busy(RECENT);
+        if !is_due || !predictor.bus().is_up() {
+            continue;
+        }
+        for model in predictor.models().fleet().models() {
             if let Some(observation) = observe(&predictor, &model.name).await {
                 predictor.admission().observe(&model.name, observation);
                 report(&predictor, &model.name, round).await;

@@ -48,7 +48,7 @@ impl Sample {
             busy,
             threads,
             own_cpu: host::process_cpu(),
-            host_cpu: host::cpu_times().used,
+            host_cpu: host::cpu_times().unwrap_or_default().used,
             workers: workers.into_iter().map(|worker| (worker.id.clone(), worker)).collect(),
         }
     }
@@ -83,7 +83,12 @@ impl Window {
             decode: total(&workers, |pace| (pace.decoding, f64::from(pace.status.used.decode_threads))),
             inference: total(&workers, |pace| (pace.sessions, 1.0)),
             workers: workers.len(),
-            hosts: hosts(&workers, (now.host_cpu - then.host_cpu) / seconds, (now.own_cpu - then.own_cpu) / seconds),
+            hosts: hosts(
+                &workers,
+                &self.idle_cpu(),
+                (now.host_cpu - then.host_cpu) / seconds,
+                (now.own_cpu - then.own_cpu) / seconds,
+            ),
             waiting: queues.waiting,
             wait: queues.wait.as_secs_f64(),
             speed: workers.iter().map(|pace| 1e3 / f64::from(pace.status.model.image_ms.max(1e-3))).sum(),
@@ -105,6 +110,18 @@ impl Window {
         let (then, now) = (self.0.front()?, self.0.back()?);
         let counts: Vec<u64> = now.buckets.iter().zip(&then.buckets).map(|(now, then)| now - then).collect();
         Some(Percentiles::of(LATENCY_BUCKETS, &counts)?.times(1e3))
+    }
+
+    /// CPU of workers that are draining, by host: it is the fleet's own too.
+    fn idle_cpu(&self) -> Vec<(String, f64)> {
+        let Some(now) = self.0.back() else { return Vec::new() };
+        let draining = now.workers.values().filter(|worker| !worker.takes_jobs());
+        let cpu = |worker: &WorkerStatus| {
+            let first = self.0.iter().find_map(|sample| sample.workers.get(&worker.id))?;
+            let seconds = worker.used.uptime - first.used.uptime;
+            (seconds > 0.0).then(|| (worker.host.clone(), (worker.used.cpu - first.used.cpu).max(0.0) / seconds))
+        };
+        draining.filter_map(cpu).collect()
     }
 
     /// What a worker has done a second since it was first seen in this window; `None` for one that does
@@ -147,8 +164,11 @@ fn total(workers: &[Pace<'_>], of: impl Fn(&Pace<'_>) -> (f64, f64)) -> Use {
 }
 
 /// The hosts of the workers, and this gateway's, which it reads itself.
-fn hosts(workers: &[Pace<'_>], own_host_cpu: f64, own_cpu: f64) -> Vec<HostUse> {
+fn hosts(workers: &[Pace<'_>], idle: &[(String, f64)], own_host_cpu: f64, own_cpu: f64) -> Vec<HostUse> {
     let mut hosts: BTreeMap<String, HostUse> = BTreeMap::new();
+    for (host, cpu) in idle {
+        hosts.entry(host.clone()).or_default().own += cpu;
+    }
     for pace in workers {
         let host = hosts.entry(pace.status.host.clone()).or_default();
         host.cpu.busy = host.cpu.busy.max(pace.host_cpu);

@@ -105,6 +105,7 @@ impl FleetMetrics {
         for saturation in &report.saturation {
             self.saturation.with_label_values(&[saturation.resource.as_str()]).set(saturation.ratio);
         }
-        self.headroom.set(report.headroom.unwrap_or_default());
+        // Without workers there is nothing to reckon with.
+        self.headroom.set(report.headroom.unwrap_or(f64::NAN));
     }
 }

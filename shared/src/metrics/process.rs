@@ -50,14 +50,11 @@ impl Collector for HostCpu {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let _one_at_a_time = self.reading.lock();
-        let times = host::cpu_times();
-        for (counter, value) in [(&self.used, times.used), (&self.pressure, times.pressure)] {
-            // A container that is moved may count from another start.
-            let ahead = value - counter.get();
-            if ahead < 0.0 {
-                counter.reset();
+        if let Some(times) = host::cpu_times() {
+            for (counter, value) in [(&self.used, times.used), (&self.pressure, times.pressure)] {
+                // Cores that come and go make the kernel's sum fall; a counter does not.
+                counter.inc_by((value - counter.get()).max(0.0));
             }
-            counter.inc_by(value - counter.get());
         }
         self.cores.set(available_cores() as f64);
         [self.used.collect(), self.pressure.collect(), self.cores.collect()].concat()

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -60,7 +61,13 @@ pub(super) struct Keeper {
     /// Held by the one that is replacing its worker.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) life: watch::Sender<Life>,
+    /// Whether any worker of this host has ever been ready: then what fails now is no reason to take
+    /// down those that work.
+    pub(super) proven: Arc<AtomicBool>,
 }
+
+/// Pause before another series of starts, when other workers work.
+const SERIES_PAUSE: Duration = Duration::from_secs(30);
 
 /// A worker that runs.
 struct Running {
@@ -74,8 +81,9 @@ impl Keeper {
     /// Keeps a worker until told to stop. An error when it keeps crashing: that is not load, it is
     /// broken.
     pub(super) async fn keep(mut self, stop: &Shutdown) -> anyhow::Result<()> {
+        // What was ordered before this worker was there does not concern it.
+        self.replace.mark_unchanged();
         let mut policy = RestartPolicy::default();
-        let mut started_well = false;
         let mut worker = self.start()?;
         while !stop.is_ordered() {
             let is_starting = self.life.borrow().phase == Phase::Starting;
@@ -86,31 +94,40 @@ impl Keeper {
                     continue;
                 }
                 Ok(()) = self.replace.changed() => {
-                    worker = self.replace(worker).await?;
+                    worker = self.replace(worker, stop).await?;
                     continue;
                 }
                 Ok(()) = self.threads.changed(), if !is_starting => {
                     if *self.threads.borrow_and_update() != worker.threads {
-                        worker = self.replace(worker).await?;
+                        worker = self.replace(worker, stop).await?;
                     }
                     continue;
                 }
                 () = stop.ordered() => return self.drain(worker.child).await,
             };
             let was_ready = worker.readiness.was_told();
-            started_well |= was_ready;
-            if is_hopeless(status, !started_well) {
+            if was_ready {
+                self.proven.store(true, Ordering::Relaxed);
+            }
+            let proven = self.proven.load(Ordering::Relaxed);
+            if is_hopeless(status) && !proven {
                 anyhow::bail!("worker {} cannot start ({status})", self.number);
             }
             let pause = if was_ready || status.code() == Some(i32::from(EXIT_UNAVAILABLE)) {
                 policy.ended(worker.since.elapsed())
             } else {
-                policy.crashed(worker.since.elapsed()).map_err(|CrashLoop { crashes }| {
-                    anyhow::anyhow!(
+                match policy.crashed(worker.since.elapsed()) {
+                    Ok(pause) => pause,
+                    Err(CrashLoop { crashes }) if proven => {
+                        tracing::error!(worker = self.number, crashes, %status, "worker does not start any more");
+                        policy = RestartPolicy::default();
+                        SERIES_PAUSE
+                    }
+                    Err(CrashLoop { crashes }) => anyhow::bail!(
                         "worker {} crashed {crashes} times in a row at start ({status}); giving up",
                         self.number
-                    )
-                })?
+                    ),
+                }
             };
             let pause = jittered(pause, fastrand::f64());
             tracing::warn!(worker = self.number, %status, ?pause, "worker ended; restarting");
@@ -129,17 +146,31 @@ impl Keeper {
     }
 
     fn is_ready(&self, worker: &Running) {
+        self.proven.store(true, Ordering::Relaxed);
         self.enters(Phase::Ready, worker.child.id());
         let took = worker.since.elapsed();
         self.life.send_modify(|life| life.started_in = Some(took));
     }
 
     /// Starts another worker and drains the old one as soon as the new one works. One that does not
-    /// start costs nothing: the old one stays.
-    async fn replace(&self, old: Running) -> anyhow::Result<Running> {
-        let _turn = self.turn.lock().await;
-        let mut new = self.start()?;
-        if !comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE).await {
+    /// start costs nothing: the old one stays. So it does when it is told to stop meanwhile.
+    async fn replace(&self, old: Running, stop: &Shutdown) -> anyhow::Result<Running> {
+        let _turn = tokio::select! {
+            turn = self.turn.lock() => turn,
+            () = stop.ordered() => return Ok(old),
+        };
+        let mut new = match self.start() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(worker = self.number, %error, "the replacement could not be started");
+                return Ok(old);
+            }
+        };
+        let works = tokio::select! {
+            works = comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE) => works,
+            () = stop.ordered() => false,
+        };
+        if !works {
             tracing::error!(worker = self.number, "the replacement did not start; the old worker stays");
             let _ = new.child.kill().await;
             return Ok(old);
@@ -190,7 +221,6 @@ impl Keeper {
 
 /// A wrong configuration stays wrong; something that was missing at the very first start is
 /// better reported than waited for.
-fn is_hopeless(status: std::process::ExitStatus, first: bool) -> bool {
-    let code = status.code();
-    code == Some(i32::from(EXIT_CONFIG)) || (first && code == Some(i32::from(EXIT_UNAVAILABLE)))
+fn is_hopeless(status: std::process::ExitStatus) -> bool {
+    [EXIT_CONFIG, EXIT_UNAVAILABLE].map(|code| Some(i32::from(code))).contains(&status.code())
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use shoal_shared::process::available_cores;
@@ -24,6 +25,7 @@ pub(super) struct Roster {
     broken: mpsc::Sender<anyhow::Error>,
     kept: Vec<Kept>,
     next: usize,
+    proven: Arc<AtomicBool>,
     /// Start-up times that nobody has been told.
     started_in: Vec<Duration>,
 }
@@ -46,8 +48,8 @@ impl Roster {
     ) -> std::io::Result<Self> {
         let program = std::env::current_exe()?;
         let threads = watch::Sender::new(share(&plan, 1));
-        let (turn, kept, started_in) = (Arc::default(), Vec::new(), Vec::new());
-        Ok(Self { program, plan, shutdown, replace, threads, turn, broken, kept, next: 0, started_in })
+        let (turn, proven, kept, started_in) = (Arc::default(), Arc::default(), Vec::new(), Vec::new());
+        Ok(Self { program, plan, shutdown, replace, threads, turn, broken, kept, next: 0, proven, started_in })
     }
 
     /// Starts or drains workers until there are `count`; `slowness` of those that are known, by process,
@@ -95,6 +97,7 @@ impl Roster {
             replace: self.replace.clone(),
             turn: self.turn.clone(),
             life,
+            proven: self.proven.clone(),
         };
         let (stopping, whole, broken) = (stop.clone(), self.shutdown.clone(), self.broken.clone());
         self.shutdown.spawn(async move {
@@ -122,6 +125,11 @@ impl Roster {
         self.kept.retain(|kept| kept.life.has_changed().is_ok());
     }
 
+    /// What was described has been written down.
+    pub(super) fn was_told(&mut self) {
+        self.started_in.clear();
+    }
+
     /// How this host stands, for the common record.
     pub(super) fn describe(&mut self, now: Instant) -> Member {
         self.forget_ended();
@@ -141,7 +149,7 @@ impl Roster {
             ready: count(Phase::Ready),
             draining: count(Phase::Draining),
             starting: lives.iter().filter(|life| life.phase == Phase::Starting).map(age).collect(),
-            started_in: self.started_in.drain(..).map(|took| took.as_secs_f64()).collect(),
+            started_in: self.started_in.iter().map(Duration::as_secs_f64).collect(),
             threads: *self.threads.borrow(),
             cores: available_cores() as f64,
             most: self.plan.config.scaling.max,

@@ -4,16 +4,18 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use shoal_nats::Bus;
 use shoal_nats::presence::Fleet as Presence;
 use shoal_nats::supervision::{Read, Supervision};
-use shoal_scaling::{Action, Cpu, Decision, Heartbeat, Queue, Scaler, Settings, Signals, Threads};
+use shoal_scaling::{Action, Cause, Cpu, Decision, Heartbeat, Queue, Scaler, Settings, Signals, Threads};
 use shoal_shared::names::{Lane, ModelName, NodeId};
 use shoal_shared::presence::{ModelStatus, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::{available_cores, host, host_name};
-use shoal_shared::supervision::{FleetRecord, Member, SupervisorStatus};
+use shoal_shared::supervision::{FleetRecord, LEASE, Member, SupervisorStatus};
 
 use super::roster::Roster;
 use crate::config::WorkerConfig;
@@ -23,8 +25,9 @@ use crate::model::ModelStore;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The same while there is no worker: somebody may be waiting.
 const ASLEEP: Duration = Duration::from_millis(200);
-/// A member not heard of for this long has no say, though it keeps its lease.
-const SILENT_MS: u64 = 3_000;
+/// A member not heard of for this long gets no more workers, though it keeps what it has until its lease
+/// is over.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// One supervisor's part in scaling.
 pub(super) struct Scaling {
@@ -40,10 +43,14 @@ pub(super) struct Scaling {
     on_disk: Option<ModelStatus>,
     started: Instant,
     meter: Meter,
-    /// When each member's news was last taken in, by its own clock.
-    taken: HashMap<NodeId, u64>,
+    /// What each member wrote last, and when that was seen to change: clocks of hosts may differ.
+    seen: HashMap<NodeId, (u64, Instant)>,
+    /// When the record was read last.
+    looked: Option<Instant>,
     fixed: Option<usize>,
     recommended: usize,
+    /// Whether this supervisor waits for a job to wake the fleet.
+    sleeps: bool,
     /// The last thing that went wrong, so that it is said once.
     trouble: Option<String>,
 }
@@ -83,9 +90,11 @@ impl Scaling {
             scaler: Scaler::new(settings),
             started: Instant::now(),
             meter: Meter::default(),
-            taken: HashMap::new(),
+            seen: HashMap::new(),
+            looked: None,
             fixed: None,
             recommended: 0,
+            sleeps: false,
             trouble: None,
         })
     }
@@ -103,78 +112,125 @@ impl Scaling {
                     }
                 }
             }
-            let pause = if roster.active() == 0 { ASLEEP } else { INTERVAL };
+            let pause = if self.sleeps { ASLEEP } else { INTERVAL };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shutdown.ordered() => break,
             }
         }
         let _ = self.supervision.change(&self.model, |record| drop(record.members.remove(&self.me))).await;
+        self.sleeps = false;
+        self.fixed = Some(0);
+        self.announce(0).await;
     }
 
     async fn look(&mut self, roster: &mut Roster) -> anyhow::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let here = roster.describe(Instant::now());
         let mut read = self.supervision.read(&self.model).await?;
-        read.record.settle(&self.me, now);
+        self.see(&read.record);
+        let is_first = !self.seen.contains_key(&self.me);
+        read.record.settle(&self.me, |id, member| self.is_there(id, member));
+        if is_first && read.record.members.is_empty() {
+            // A person's word was for a fleet that is gone.
+            read.record.fixed = None;
+        }
         let known = read.record.members.get(&self.me).map(|member| member.ordered);
         let member = Member {
             host: host_name(),
-            renewed: now,
+            pid: std::process::id(),
+            renewed: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
             busy: self.meter.busy(),
-            // Nobody starts a worker before the record says so: that is how the maximum holds.
-            ordered: known.unwrap_or(0),
+            // Nobody starts a worker before the record says so: that is how the maximum holds. Whoever had
+            // workers and was forgotten keeps them until the leader says otherwise.
+            ordered: known.unwrap_or(roster.active()),
             ..here
         };
+        self.seen.insert(self.me.clone(), (member.renewed, Instant::now()));
         read.record.members.insert(self.me.clone(), member);
-        if read.record.leader.as_ref() == Some(&self.me) {
-            self.lead(&mut read, now).await;
+        self.fixed = read.record.fixed;
+        let leads = read.record.leader.as_ref() == Some(&self.me);
+        let event = if leads { self.lead(&mut read).await } else { None };
+        if !leads {
+            self.recommended = 0;
         }
+        let ordered = read.record.members.get(&self.me).map_or(0, |member| member.ordered);
+        self.sleeps = leads && read.record.ordered() == 0 && self.fixed != Some(0);
         if self.supervision.write(&self.model, &read).await? {
-            let ordered = read.record.members.get(&self.me).map_or(0, |member| member.ordered);
+            roster.was_told();
             roster.set(ordered, &self.slowness());
+            if let Some(event) = event {
+                let _ = self.supervision.publish(&self.model, event).await;
+            }
+            self.announce(ordered).await;
         }
-        let wanted = read.record.members.get(&self.me).map_or(0, |member| member.ordered);
-        self.announce(wanted).await;
         Ok(())
     }
 
-    /// Decides for everybody.
-    async fn lead(&mut self, read: &mut Read, now: u64) {
-        let record = &mut read.record;
-        record.max = self.max;
-        if self.fixed != record.fixed {
-            self.fixed = record.fixed;
-            match record.fixed {
-                Some(workers) => drop(self.scaler.fix(workers.min(self.max))),
-                None => self.scaler.auto(),
-            }
+    /// Notes who has written since the last look. After a look that is long ago nobody could: everybody's
+    /// time begins anew.
+    fn see(&mut self, record: &FleetRecord) {
+        let now = Instant::now();
+        if self.looked.is_none_or(|looked| now.duration_since(looked) > SILENT) {
+            self.seen.values_mut().for_each(|(_, at)| *at = now);
         }
-        let signals = self.signals(record, now).await;
-        let decision = self.scaler.decide(&signals);
-        self.recommended = decision.inputs.target;
-        // Those who are silent give up theirs first, and get none.
-        for member in record.members.values_mut().filter(|member| now.saturating_sub(member.renewed) > SILENT_MS) {
-            member.ordered = 0;
-            member.most = 0;
-        }
-        let homeless = record.divide(decision.to);
-        if decision.changed || matches!(decision.action, Action::Up { .. } | Action::Down { .. }) {
-            let (from, to, cause) = (decision.from, decision.to, decision.cause);
-            tracing::info!(model.name = %self.model, from, to, ?cause, reason = decision.reason, "scaling decision");
-            let event = Event { model: &self.model, supervisor: &self.me, homeless, decision: &decision };
-            if let Ok(json) = serde_json::to_vec(&event) {
-                let _ = self.supervision.publish(&self.model, json).await;
+        self.looked = Some(now);
+        self.seen.retain(|id, _| record.members.contains_key(id) || *id == self.me);
+        for (id, member) in &record.members {
+            let seen = self.seen.entry(id.clone()).or_insert((member.renewed, now));
+            if seen.0 != member.renewed {
+                *seen = (member.renewed, now);
             }
         }
     }
 
-    async fn signals(&mut self, record: &FleetRecord, now: u64) -> Signals {
+    fn silence(&self, id: &NodeId) -> Duration {
+        self.seen.get(id).map_or(Duration::ZERO, |(_, at)| at.elapsed())
+    }
+
+    /// Whether a member still has its lease. One on this host whose process has ended has not.
+    fn is_there(&self, id: &NodeId, member: &Member) -> bool {
+        let has_ended = member.host == host_name() && !is_running(member.pid);
+        self.silence(id) <= LEASE && !has_ended
+    }
+
+    /// Decides for everybody; gives the decision when it is news.
+    async fn lead(&mut self, read: &mut Read) -> Option<Vec<u8>> {
+        let record = &mut read.record;
+        record.max = self.max;
+        match record.fixed {
+            Some(workers) => drop(self.scaler.fix(workers.min(self.max))),
+            None => self.scaler.auto(),
+        }
+        let signals = self.signals(record).await;
+        let decision = self.scaler.decide(&signals);
+        self.recommended = match decision.cause {
+            // Nothing was reckoned.
+            Cause::Manual | Cause::Bounds => self.recommended.max(decision.to),
+            Cause::BrokerSilent | Cause::HeartbeatsLost => self.recommended,
+            _ => decision.inputs.target,
+        };
+        let silent: Vec<NodeId> = record.members.keys().filter(|id| self.silence(id) > SILENT).cloned().collect();
+        for id in silent {
+            if let Some(member) = record.members.get_mut(&id) {
+                member.most = member.ordered;
+            }
+        }
+        let homeless = record.divide(decision.to);
+        if !decision.changed && matches!(decision.action, Action::Hold | Action::Refuse) {
+            return None;
+        }
+        let (from, to, cause) = (decision.from, decision.to, decision.cause);
+        tracing::info!(model.name = %self.model, from, to, ?cause, reason = decision.reason, "scaling decision");
+        serde_json::to_vec(&Event { model: &self.model, supervisor: &self.me, homeless, decision: &decision }).ok()
+    }
+
+    async fn signals(&self, record: &FleetRecord) -> Signals {
         let at = self.started.elapsed();
         let mut signals = Signals { at, queue: self.queue().await, ..Signals::default() };
         let (mut hosts, mut started_in) = (HashMap::new(), Vec::new());
         for (id, member) in &record.members {
-            if now.saturating_sub(member.renewed) > SILENT_MS {
+            let silence = self.silence(id);
+            if silence > SILENT {
                 continue;
             }
             signals.ready += member.ready;
@@ -183,11 +239,11 @@ impl Scaling {
             signals.starting.extend(member.starting.iter().map(ordered_at));
             signals.threads = signals.threads.max(member.threads);
             hosts.insert(&member.host, (member.cores, member.busy));
-            if self.taken.insert(id.clone(), member.renewed) != Some(member.renewed) {
+            // What was written before the last look was taken in then.
+            if silence < INTERVAL {
                 started_in.extend(member.started_in.iter().map(|seconds| Duration::from_secs_f64(seconds.max(0.0))));
             }
         }
-        self.taken.retain(|id, _| record.members.contains_key(id));
         let (cores, busy) = hosts.values().fold((0.0, 0.0), |sum, host| (sum.0 + host.0, sum.1 + host.1));
         signals.cpu = (cores > 0.0).then_some(Cpu { cores, busy });
         signals.started_in = started_in;
@@ -243,6 +299,11 @@ impl Scaling {
     }
 }
 
+/// Whether a process of this host lives.
+fn is_running(pid: u32) -> bool {
+    Pid::from_raw(pid as i32).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
 /// Reads a model's files: its digest is part of every cache key.
 async fn describe(config: &WorkerConfig) -> anyhow::Result<ModelStatus> {
     let (store, name) = (ModelStore::open(&config.models_dir), config.model.clone());
@@ -269,7 +330,8 @@ struct Meter(Option<(Instant, f64, f64)>);
 
 impl Meter {
     fn busy(&mut self) -> f64 {
-        let (now, used) = (Instant::now(), host::cpu_times().used);
+        let now = Instant::now();
+        let Some(used) = host::cpu_times().map(|times| times.used) else { return 0.0 };
         let busy = match self.0 {
             // Looks that follow each other closely would measure noise.
             Some((then, _, busy)) if now.duration_since(then) < INTERVAL / 2 => return busy,
