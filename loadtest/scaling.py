@@ -63,8 +63,8 @@ def load(image, users, seconds, pause="0.9-1.1"):
 def sample(begun):
     now = status()
     ready = sum(worker["state"] == "ready" for worker in now["workers"])
-    waiting = sum(queue["waiting"] for queue in now["queues"])
-    return {"t": time.time() - begun, "rps": sum(now["answered"].values()), "workers": ready, "waiting": waiting}
+    jobs = sum(queue["waiting"] + queue["in_flight"] for queue in now["queues"])
+    return {"t": time.time() - begun, "rps": sum(now["answered"].values()), "workers": ready, "jobs": jobs}
 
 
 def steps(image):
@@ -91,9 +91,9 @@ def flat_out(image, seconds=20):
 
 
 def plot(samples):
-    """Requests a second, workers and waiting jobs on one time axis."""
+    """Requests a second, workers and jobs in the queue on one time axis."""
     width, height, left, top = 720, 110, 60, 22
-    rows = [("rps", "answers/s", "#0072B2"), ("workers", "workers", "#009E73"), ("waiting", "jobs waiting", "#E69F00")]
+    rows = [("rps", "answers/s", "#0072B2"), ("workers", "workers", "#009E73"), ("jobs", "jobs in the queue, waiting or in hand", "#E69F00")]
     end = samples[-1]["t"]
     parts = []
     for index, (key, title, colour) in enumerate(rows):
