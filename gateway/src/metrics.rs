@@ -21,6 +21,8 @@ pub use streams::StreamMetrics;
 
 /// The histogram that has exemplars.
 const REQUEST_SECONDS: &str = "shoal_gateway_request_seconds";
+/// Routes that are timed: a series that appears later lacks its beginning in every rate.
+const ROUTES: [&str; 4] = ["/predict", "/predictions", "/jobs", "/jobs/{id}"];
 /// Bounds at which predictions are refused.
 const BOUNDS: [&str; 3] = ["in_flight", "share", "wait"];
 
@@ -192,6 +194,7 @@ impl GatewayMetrics {
                 &metrics.nats_up,
             ],
         )?;
+        ROUTES.iter().for_each(|route| drop(metrics.request_seconds.with_label_values(&[route])));
         Source::ALL.iter().for_each(|source| drop(metrics.predictions.with_label_values(&[source.as_str()])));
         BOUNDS.iter().for_each(|bound| drop(metrics.refused.with_label_values(&[bound])));
         Ok(metrics)

@@ -1,11 +1,12 @@
 //! `shoal fleet`: who runs how many workers, and why.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 use serde_json::Value;
 use shoal_nats::supervision::{Recorded, Supervision};
 use shoal_shared::names::{ModelName, NodeId};
+use shoal_shared::supervision::{LEASE, Member};
 
 use crate::connect::NatsOptions;
 use crate::scale::the_fleet;
@@ -73,7 +74,7 @@ async fn status(supervision: &Supervision, model: &ModelName) -> anyhow::Result<
     for (id, member) in &record.members {
         let is_leader = record.leader.as_ref().map(NodeId::as_str) == Some(id.as_str());
         println!(
-            "{:<24} {:<16} {:>7} {:>6} {:>9} {:>9}  {:.2} of {}{}",
+            "{:<24} {:<16} {:>7} {:>6} {:>9} {:>9}  {:.2} of {}{}{}",
             id.as_str(),
             member.host,
             member.ordered,
@@ -82,10 +83,22 @@ async fn status(supervision: &Supervision, model: &ModelName) -> anyhow::Result<
             member.draining,
             member.busy,
             member.cores,
-            if is_leader { "  decides" } else { "" }
+            if is_leader { "  decides" } else { "" },
+            silence(member)
         );
     }
     Ok(())
+}
+
+/// For people: whether a supervisor was there lately, as far as clocks agree.
+pub(crate) fn is_silent(member: &Member) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let seconds = now.saturating_sub(member.renewed) / 1000;
+    (seconds > LEASE.as_secs()).then_some(seconds)
+}
+
+fn silence(member: &Member) -> String {
+    is_silent(member).map_or_else(String::new, |seconds| format!("  silent for {seconds} s"))
 }
 
 fn explain(recorded: &Recorded, json: bool) {

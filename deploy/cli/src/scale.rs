@@ -7,6 +7,7 @@ use shoal_nats::supervision::Supervision;
 use shoal_shared::names::ModelName;
 
 use crate::connect::NatsOptions;
+use crate::fleet::is_silent;
 
 /// `shoal scale`
 #[derive(clap::Args)]
@@ -44,6 +45,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let model = the_fleet(&supervision, options.model).await?;
     let record = supervision.read(&model).await?.record;
     ensure!(!record.members.is_empty(), "no supervisor runs workers of `{model}`: see `shoal-worker fleet --help`");
+    if record.members.values().all(|member| is_silent(member).is_some()) {
+        println!("No supervisor of `{model}` has been heard of lately: `shoal fleet status`");
+    }
     let fixed = match options.to {
         To::Auto => None,
         To::Fixed(workers) => {

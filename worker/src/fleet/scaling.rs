@@ -29,6 +29,9 @@ const ASLEEP: Duration = Duration::from_millis(200);
 /// is over.
 const SILENT: Duration = Duration::from_secs(3);
 
+/// Decisions kept for the next look.
+const MOST_UNSENT: usize = 16;
+
 /// One supervisor's part in scaling.
 pub(super) struct Scaling {
     me: NodeId,
@@ -49,6 +52,8 @@ pub(super) struct Scaling {
     looked: Option<Instant>,
     fixed: Option<usize>,
     recommended: usize,
+    /// Decisions of looks that somebody else's came before.
+    unsent: Vec<Vec<u8>>,
     /// Whether this supervisor waits for a job to wake the fleet.
     sleeps: bool,
     /// The last thing that went wrong, so that it is said once.
@@ -94,6 +99,7 @@ impl Scaling {
             looked: None,
             fixed: None,
             recommended: 0,
+            unsent: Vec::new(),
             sleeps: false,
             trouble: None,
         })
@@ -158,10 +164,14 @@ impl Scaling {
         if self.supervision.write(&self.model, &read).await? {
             roster.was_told();
             roster.set(ordered, &self.slowness());
-            if let Some(event) = event {
+            for event in self.unsent.drain(..).chain(event) {
                 let _ = self.supervision.publish(&self.model, event).await;
             }
             self.announce(ordered).await;
+        } else {
+            // Somebody was faster: the same is decided again, and is no news then.
+            self.unsent.extend(event);
+            self.unsent.truncate(MOST_UNSENT);
         }
         Ok(())
     }
