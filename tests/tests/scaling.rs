@@ -92,7 +92,7 @@ fn supervisors_share_a_maximum_and_one_takes_over_from_another() {
     fleet.wait_ready(3);
     let both = |fleet: &Fleet| {
         let status = fleet.shoal(&["fleet", "status"]);
-        assert!(status.contains("3 workers ordered of at most 3"), "{status}");
+        assert!(status.contains("workers ordered: 3 of at most 3"), "{status}");
         status.lines().filter(|line| line.starts_with("supervisor-")).count()
     };
     eventually("both are listed", || both(&fleet) == 2);

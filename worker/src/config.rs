@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use shoal_nats::BusConfig;
 use shoal_scaling::Settings;
@@ -71,6 +72,28 @@ pub struct ScalingConfig {
     /// Without a job for so long, a fleet with `min` 0 is stopped.
     #[serde(with = "humantime_serde")]
     pub idle_before_zero: Duration,
+}
+
+/// How many workers, on a command line; overrides `[worker.scaling]`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Scale {
+    /// Number of workers, always the same
+    #[arg(long, conflicts_with_all = ["min", "max"])]
+    workers: Option<usize>,
+    /// Fewest workers: between this and --max the policy decides; 0 stops workers that nobody asks
+    #[arg(long)]
+    min: Option<usize>,
+    /// Most workers, on all hosts together
+    #[arg(long)]
+    max: Option<usize>,
+}
+
+impl Scale {
+    /// Takes the place of what is configured.
+    pub fn apply(self, scaling: &mut ScalingConfig) {
+        scaling.min = self.workers.or(self.min).unwrap_or(scaling.min);
+        scaling.max = self.workers.or(self.max).unwrap_or(scaling.max.max(scaling.min));
+    }
 }
 
 impl Default for ScalingConfig {

@@ -11,7 +11,7 @@ use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
-use shoal_worker::config::{ScalingConfig, WorkerConfig};
+use shoal_worker::config::{Scale, WorkerConfig};
 use shoal_worker::fleet::{Fleet, FleetPlan};
 use shoal_worker::model::forbid_telemetry;
 
@@ -36,27 +36,6 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
-}
-
-/// How many workers; overrides [worker.scaling].
-#[derive(Args, Clone, Copy)]
-struct Scale {
-    /// Number of workers, always the same
-    #[arg(long, conflicts_with_all = ["min", "max"])]
-    workers: Option<usize>,
-    /// Fewest workers; 0 stops a fleet that nobody asks
-    #[arg(long)]
-    min: Option<usize>,
-    /// Most workers, on all hosts together
-    #[arg(long)]
-    max: Option<usize>,
-}
-
-impl Scale {
-    fn apply(self, scaling: &mut ScalingConfig) {
-        scaling.min = self.workers.or(self.min).unwrap_or(scaling.min);
-        scaling.max = self.workers.or(self.max).unwrap_or(scaling.max.max(scaling.min));
-    }
 }
 
 #[derive(Args)]

@@ -66,7 +66,7 @@ async fn status(supervision: &Supervision, model: &ModelName) -> anyhow::Result<
         Some(workers) => format!("fixed at {workers} by `shoal scale`"),
         None => "decided by the policy".to_owned(),
     };
-    println!("{model}: {} workers ordered of at most {}, {how}", record.ordered(), record.max);
+    println!("{model}: workers ordered: {} of at most {}, {how}", record.ordered(), record.max);
     println!(
         "{:<24} {:<16} {:>7} {:>6} {:>9} {:>9}  CPU",
         "supervisor", "host", "ordered", "ready", "starting", "draining"

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use shoal_nats::presence::Fleet;
-use shoal_shared::locate;
 use shoal_shared::names::ModelName;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
+use shoal_shared::{config, locate};
+use shoal_worker::config::{Scale, WorkerConfig};
 use shoal_worker::fleet::Readiness;
 use shoal_worker::model::ModelStore;
 
@@ -36,15 +37,8 @@ pub struct Options {
     /// Address of the gateway
     #[arg(long, default_value = "127.0.0.1")]
     host: std::net::IpAddr,
-    /// Number of workers, always the same [default: 1]
-    #[arg(long, conflicts_with_all = ["min", "max"])]
-    workers: Option<usize>,
-    /// Fewest workers: between this and --max the policy decides; 0 stops workers that nobody asks
-    #[arg(long)]
-    min: Option<usize>,
-    /// Most workers
-    #[arg(long)]
-    max: Option<usize>,
+    #[command(flatten)]
+    scale: Scale,
     /// Use a NATS server that is running already
     #[arg(long, env = "SHOAL_NATS_URL")]
     nats_url: Option<String>,
@@ -120,20 +114,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 impl Options {
-    /// Fewest and most workers.
+    /// Fewest and most workers: as configured, unless the command line says otherwise.
     fn scale(&self) -> anyhow::Result<(usize, usize)> {
-        let (min, max) = match self.workers {
-            Some(0) => bail!("--workers is 0: at least one worker is needed to answer anything"),
-            Some(workers) => (workers, workers),
-            None => {
-                let min = self.min.unwrap_or(1);
-                (min, self.max.unwrap_or(min.max(1)))
-            }
-        };
-        if max < min.max(1) {
-            bail!("--max is {max}: it must be at least 1 and not below --min");
+        let config: WorkerConfig = config::load("worker", self.config.as_deref(), &serde_json::Map::new())?;
+        let mut scaling = config.scaling;
+        self.scale.apply(&mut scaling);
+        if scaling.max == 0 {
+            bail!("--workers or --max is 0: at least one worker is needed to answer anything");
         }
-        Ok((min, max))
+        scaling.check()?;
+        Ok((scaling.min, scaling.max))
     }
 }
 

@@ -123,7 +123,7 @@ impl Scaler {
         let Settings { min, max, .. } = self.settings;
         let (to, cause, reason) = match self.fixed {
             Some(fixed) => (fixed, Cause::Manual, format!("fixed at {fixed} until auto")),
-            None => (from.clamp(min, max), Cause::Bounds, format!("{from} is outside {min} to {max}")),
+            None => (from.clamp(min, max), Cause::Bounds, format!("there are to be {min} to {max}")),
         };
         match to.cmp(&from) {
             std::cmp::Ordering::Greater => Some((Action::Up { to }, cause, reason)),
