@@ -19,12 +19,17 @@ use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
 use tokio::net::TcpListener;
 
+use crate::accounts::Accounts;
 use crate::cache::MemoryCache;
 use crate::config::GatewayConfig;
-use crate::http::Serving;
+use crate::http::door::Door;
+use crate::http::tls::Tls;
+use crate::http::{Front, Serving};
+use crate::keeper::Keeper;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 use crate::predict::{Parts, Predictor, Source};
+use crate::webhooks::Webhooks;
 use crate::{admission, attribution, http, micro};
 
 /// How long a gateway waits for the workers' answer to its roll call before it takes requests.
@@ -34,7 +39,8 @@ const ROLL_CALL: Duration = Duration::from_millis(500);
 pub struct Gateway {
     config: GatewayConfig,
     bus: Bus,
-    predictor: Predictor,
+    front: Front,
+    tls: Option<Tls>,
     service: PredictService,
     registry: Registry,
 }
@@ -68,21 +74,36 @@ impl Gateway {
             register: Register::open(&bus).await?,
             spans,
         });
+        // Two parts of the process encrypt, and each would choose a provider of its own.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let tls = Tls::load(&config)?;
+        let accounts = Accounts::open(&bus, &config).await?;
+        let keeper = Keeper::open(&bus, config.keep_images).await?;
         let service = PredictService::start(&bus).await?;
-        Ok(Self { config, bus, predictor, service, registry })
+        let front = Front { predictor, accounts, keeper };
+        Ok(Self { config, bus, front, tls, service, registry })
     }
 
     /// Serves until shutdown is ordered and what is in flight has been answered.
     pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+        let Front { predictor, accounts, .. } = self.front.clone();
         let address = listener.local_addr()?;
         // Workers answer the roll call at once; a request in between would be told that there are none.
-        let _ = tokio::time::timeout(ROLL_CALL, self.predictor.models().fleet().until_any_ready()).await;
+        let _ = tokio::time::timeout(ROLL_CALL, predictor.models().fleet().until_any_ready()).await;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
         notify::ready();
-        let routes = http::routes(self.predictor.clone(), self.registry);
-        shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
-        serve_fleet(&self.bus, &self.predictor, &shutdown);
+        let routes = http::routes(self.front, self.registry);
+        shutdown.spawn(micro::run(self.service, predictor.clone(), shutdown.clone()));
+        serve_fleet(&self.bus, &predictor, &shutdown);
+        shutdown.spawn(accounts.rates().clone().run(self.bus.clone(), shutdown.clone()));
+        let webhooks = Webhooks::new(predictor, accounts.clone())?;
+        shutdown.spawn(webhooks.run(shutdown.clone()));
+        if let Some(tls) = self.tls.clone() {
+            shutdown.spawn(tls.follow(shutdown.clone()));
+        }
         let serving = Serving {
+            door: Door::new(accounts, &self.config),
+            tls: self.tls,
             max_connections: self.config.max_connections,
             header_timeout: self.config.header_timeout,
             grace: self.config.drain_grace,

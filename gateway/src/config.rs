@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use shoal_shared::config::ConfigError;
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::names::ModelName;
 use shoal_shared::sniff::ImageLimits;
+
+use crate::accounts::config::AuthConfig;
 
 /// Everything an operator may choose about a gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +49,20 @@ pub struct GatewayConfig {
     /// How long a client may take to send its image.
     #[serde(with = "humantime_serde")]
     pub receive_timeout: Duration,
+    /// Who may ask, and who may register.
+    pub auth: AuthConfig,
+    /// Certificate chain and key, PEM files; both: HTTPS instead of HTTP.
+    pub tls_cert_file: Option<PathBuf>,
+    /// The key of the certificate.
+    pub tls_key_file: Option<PathBuf>,
+    /// Web pages elsewhere that may ask, as in `https://app.example.com`; `*`: all.
+    pub cors_origins: Vec<String>,
+    /// Keep uploads for `GET /display/{name}`, and with the feedback that is given on them.
+    pub keep_images: bool,
+    /// Webhooks may call addresses that are not public. For tests and closed networks.
+    pub webhooks_to_private_addresses: bool,
+    /// Images in one batch.
+    pub max_batch_items: usize,
     /// Threads of the runtime; 0: all cores.
     pub threads: usize,
     /// The memory tier of the cache.
@@ -114,6 +131,13 @@ impl Default for GatewayConfig {
             tenants: BTreeMap::new(),
             header_timeout: Duration::from_secs(60),
             receive_timeout: Duration::from_secs(30),
+            auth: AuthConfig::default(),
+            tls_cert_file: None,
+            tls_key_file: None,
+            cors_origins: Vec::new(),
+            keep_images: false,
+            webhooks_to_private_addresses: false,
+            max_batch_items: 256,
             threads: 0,
             cache: CacheConfig::default(),
             otlp_endpoint: None,
@@ -167,6 +191,24 @@ impl GatewayConfig {
         if !(0.0..=1.0).contains(&self.trace_ratio) {
             return Err(ConfigError::invalid("gateway.trace_ratio", self.trace_ratio, "0 to 1"));
         }
+        if self.tls_cert_file.is_some() != self.tls_key_file.is_some() {
+            return Err(ConfigError::invalid(
+                "gateway.tls_cert_file",
+                "alone",
+                "together with tls_key_file, or neither",
+            ));
+        }
+        for origin in &self.cors_origins {
+            let is_origin = origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
+            if origin != "*" && !is_origin {
+                let expected = "`*`, or scheme and host as in https://app.example.com";
+                return Err(ConfigError::invalid("gateway.cors_origins", origin, expected));
+            }
+        }
+        if self.max_batch_items == 0 {
+            return Err(ConfigError::invalid("gateway.max_batch_items", 0, "at least 1"));
+        }
+        self.auth.check()?;
         if self.max_connections == 0 {
             return Err(ConfigError::invalid("gateway.max_connections", 0, "at least 1"));
         }

@@ -2,22 +2,36 @@
 //!
 //! | route | module |
 //! | --- | --- |
-//! | `POST /predict` | [`predict`] |
-//! | `GET /predictions/{sha256}` | [`predict`] |
-//! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
+//! | `POST /predict`, `GET /predictions/{sha256}` | [`predict`] |
+//! | `/jobs`, `/jobs/{id}`, `/webhooks/secret` | [`jobs`] |
+//! | `GET /jobs/{id}/events` | [`events`] |
+//! | `POST /login`, `/user`, `/keys`, `GET /api/session` | [`account`] |
+//! | `/feedback`, `GET /display/{name}` | [`feedback`] |
+//! | `POST /model/predict`, `POST /` | [`classic`] |
 //! | `GET /models` | [`info`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
 //! | `GET /api/bottleneck`, `/api/status`, `/api/targets` | [`info`] |
+//! | `GET /openapi.json` | [`openapi`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
+//!
+//! Every request comes in through the [`door`].
 
+mod account;
+mod body;
 mod caching;
+mod classic;
+pub(crate) mod door;
 mod error;
+mod events;
+mod feedback;
 mod info;
 mod jobs;
+mod openapi;
 mod page;
 mod predict;
 mod request;
 pub(crate) mod server;
+pub(crate) mod tls;
 mod upload;
 
 use std::collections::HashMap;
@@ -28,23 +42,32 @@ use shoal_shared::trace::Trace;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::{Filter, Reply};
 
+use crate::accounts::Accounts;
+use crate::keeper::Keeper;
 use crate::predict::Predictor;
-pub use server::{Serving, serve};
+pub(crate) use server::{Serving, serve};
 
 /// Query parameters, at most one value a name.
 type Query = HashMap<String, String>;
 
+/// What the routes answer from. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Front {
+    /// Predictions and jobs.
+    pub(crate) predictor: Predictor,
+    /// Who asks.
+    pub(crate) accounts: Accounts,
+    /// Images that are kept.
+    pub(crate) keeper: Keeper,
+}
+
 /// Every route.
-pub fn routes(
-    predictor: Predictor,
+pub(crate) fn routes(
+    front: Front,
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
-    let api = predict::post(predictor.clone()).or(predict::known(predictor.clone())).unify();
-    let jobs = jobs::post(predictor.clone())
-        .or(jobs::get(predictor.clone()))
-        .unify()
-        .or(jobs::delete(predictor.clone()))
-        .unify();
+    let predictor = front.predictor.clone();
+    let api = predict::post(front.clone()).or(predict::known(predictor.clone())).unify();
     let info = info::models(predictor.clone())
         .or(info::healthz())
         .unify()
@@ -60,9 +83,17 @@ pub fn routes(
         .unify();
     let page = page::routes().or(page::samples(predictor)).unify();
     api.boxed()
-        .or(jobs.boxed())
+        .or(jobs::routes(&front))
         .unify()
         .or(info.boxed())
+        .unify()
+        .or(account::routes(&front))
+        .unify()
+        .or(feedback::routes(&front))
+        .unify()
+        .or(classic::routes(&front))
+        .unify()
+        .or(openapi::routes())
         .unify()
         .or(page.boxed())
         .unify()

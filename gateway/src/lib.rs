@@ -7,6 +7,9 @@
 //! | [`admission`] | who may come in, and when those may come back who may not |
 //! | [`attribution`] | which part is the bottleneck, judged every second |
 //! | [`jobs`] | asynchronous jobs: accepted, waited for, cancelled |
+//! | [`accounts`] | accounts, keys, tokens: who asks, and how much |
+//! | [`keeper`] | images kept for display |
+//! | [`webhooks`] | calls about jobs |
 //! | [`cache`] | the memory tier, in front of the shared bucket |
 //! | [`flights`] | one job for all who ask the same at the same time |
 //! | [`models`] | which models exist, and who serves them |
@@ -16,6 +19,7 @@
 //!
 //! A gateway holds no truth: it can die at any point and another serves the next request.
 
+pub mod accounts;
 pub mod admission;
 pub mod app;
 pub mod attribution;
@@ -24,7 +28,9 @@ pub mod config;
 pub mod flights;
 pub mod http;
 pub mod jobs;
+pub mod keeper;
 pub mod metrics;
 pub mod micro;
 pub mod models;
 pub mod predict;
+pub mod webhooks;

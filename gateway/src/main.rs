@@ -46,7 +46,17 @@ struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     default_model: Option<String>,
     #[command(flatten)]
+    auth: AuthFlags,
+    #[command(flatten)]
     nats: NatsFlags,
+}
+
+#[derive(clap::Args, Serialize)]
+struct AuthFlags {
+    /// Create the account admin@example.com with the password `admin`, for old scripts
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    demo: bool,
 }
 
 #[derive(clap::Args, Serialize)]
@@ -91,6 +101,9 @@ async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> Exi
         Err(error) if inherit_listener => return fail(EXIT_CONFIG, &format!("standard input: {error}")),
         Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
     };
+    // Who may ask depends on who can reach it.
+    let listen = listener.local_addr().unwrap_or(config.listen);
+    let config = GatewayConfig { listen, ..config };
     let shutdown = Shutdown::new();
     let gateway = match Gateway::build(config, spans, &shutdown).await {
         Ok(gateway) => gateway,

@@ -40,6 +40,8 @@ pub struct GatewayMetrics {
     pub predictions: IntCounterVec,
     /// Asynchronous jobs accepted.
     pub accepted: IntCounter,
+    /// Calls about jobs, by what became of them.
+    pub webhooks: IntCounterVec,
     /// Predictions refused at the door, by the bound.
     pub refused: IntCounterVec,
     /// Requests answered from a remembered refusal.
@@ -104,6 +106,10 @@ impl GatewayMetrics {
             predictions: IntCounterVec::new(
                 Opts::new("shoal_gateway_predictions_total", "Predictions answered, by where they came from"),
                 &["cache"],
+            )?,
+            webhooks: IntCounterVec::new(
+                Opts::new("shoal_gateway_webhooks_total", "Calls about jobs: delivered, to be retried, given up"),
+                &["outcome"],
             )?,
             accepted: IntCounter::new("shoal_gateway_jobs_accepted_total", "Asynchronous jobs accepted")?,
             refused: IntCounterVec::new(
@@ -176,6 +182,7 @@ impl GatewayMetrics {
                 &metrics.in_flight_bytes,
                 &metrics.predictions,
                 &metrics.accepted,
+                &metrics.webhooks,
                 &metrics.refused,
                 &metrics.negative_hits,
                 &stages,
@@ -196,6 +203,7 @@ impl GatewayMetrics {
         )?;
         ROUTES.iter().for_each(|route| drop(metrics.request_seconds.with_label_values(&[route])));
         Source::ALL.iter().for_each(|source| drop(metrics.predictions.with_label_values(&[source.as_str()])));
+        ["delivered", "retried", "given_up"].iter().for_each(|end| drop(metrics.webhooks.with_label_values(&[end])));
         BOUNDS.iter().for_each(|bound| drop(metrics.refused.with_label_values(&[bound])));
         Ok(metrics)
     }

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream::Config;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
-use crate::topology::{ADVISORIES, JOBS, UPLOADS};
+use crate::topology::{ADVISORIES, JOBS, JUDGED, KEPT, WEBHOOKS};
 
 /// How long a broker may take to become one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +35,12 @@ impl Bus {
         for wanted in self.topology.streams(models) {
             self.ensure_stream(wanted).await?;
         }
-        self.ensure_uploads().await?;
+        for objects in [self.topology.uploads(), self.topology.kept(KEPT), self.topology.kept(JUDGED)] {
+            self.ensure_objects(objects).await?;
+        }
+        for state in ["waiting", "due"] {
+            self.ensure_consumer(WEBHOOKS, self.topology.webhook_consumer(state)).await?;
+        }
         for model in models {
             for lane in Lane::ALL {
                 self.ensure_consumer(JOBS, self.topology.consumer(model, lane)).await?;
@@ -64,12 +70,13 @@ impl Bus {
         updated.map(drop).map_err(|error| BusError::request(format!("updating stream {name}"), error))
     }
 
-    async fn ensure_uploads(&self) -> Result<(), BusError> {
-        if self.js.get_object_store(UPLOADS).await.is_ok() {
+    async fn ensure_objects(&self, wanted: object_store::Config) -> Result<(), BusError> {
+        let bucket = wanted.bucket.clone();
+        if self.js.get_object_store(&bucket).await.is_ok() {
             return Ok(());
         }
-        let created = self.js.create_object_store(self.topology.uploads()).await;
-        created.map(drop).map_err(|error| BusError::request(format!("creating object store {UPLOADS}"), error))
+        let created = self.js.create_object_store(wanted).await;
+        created.map(drop).map_err(|error| BusError::request(format!("creating object store {bucket}"), error))
     }
 
     /// Creating a consumer that exists with other settings updates what may be updated; the server

@@ -2,6 +2,7 @@
 //!
 //! | module | owns |
 //! | --- | --- |
+//! | [`accounts`] | accounts, keys and the signing secret |
 //! | [`attempts`] | what a job that came back has been through |
 //! | [`cancel`] | jobs that nobody waits for any more |
 //! | [`claims`] | which gateway computes what, when there are several |
@@ -20,6 +21,10 @@
 //! | [`uploads`] | images too large for a message |
 //! | [`dead`] | dead letters, and the broker's own word on exhausted jobs |
 //! | [`peers`] | gateways that know of each other and share their flights |
+//! | [`feedback`] | what people said of predictions |
+//! | [`quota`] | requests counted by key and day |
+//! | [`webhooks`] | calls to be made about jobs |
+//! | [`listing`] | many messages of a stream at once |
 //! | [`presence`] | worker heartbeats, sent and gathered |
 //! | [`supervision`] | supervisors' common record, and their decisions |
 //! | [`service`] | the NATS request front door |
@@ -27,6 +32,7 @@
 //!
 //! No other crate names a stream, consumer or bucket configuration.
 
+pub mod accounts;
 pub mod attempts;
 pub mod backlog;
 mod breaker;
@@ -37,10 +43,13 @@ pub mod connect;
 pub mod dead;
 pub mod delivery;
 pub mod ensure;
+pub mod feedback;
+pub mod listing;
 pub mod peers;
 pub mod presence;
 pub mod publish;
 pub mod puller;
+pub mod quota;
 pub mod register;
 pub mod replies;
 pub mod results;
@@ -49,5 +58,6 @@ pub mod subjects;
 pub mod supervision;
 pub mod topology;
 pub mod uploads;
+pub mod webhooks;
 
 pub use connect::{Bus, BusConfig, BusError};

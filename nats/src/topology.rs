@@ -33,6 +33,18 @@ pub const FLEET: &str = "shoal_fleet";
 pub const DECISIONS: &str = "DECISIONS";
 /// Bucket of images too large for a message.
 pub const UPLOADS: &str = "shoal_uploads";
+/// Bucket of accounts, keys and the secret that signs tokens.
+pub const ACCOUNTS: &str = "shoal_accounts";
+/// What people said of predictions, by account.
+pub const FEEDBACK: &str = "FEEDBACK";
+/// Requests counted by key and day.
+pub const QUOTA: &str = "QUOTA";
+/// Outcomes that somebody wants to be called about.
+pub const WEBHOOKS: &str = "WEBHOOKS";
+/// Bucket of images kept for display.
+pub const KEPT: &str = "shoal_images";
+/// Bucket of images that feedback was given on.
+pub const JUDGED: &str = "shoal_judged";
 /// The consumer that empties [`ADVISORIES`].
 pub const UNDERTAKER: &str = "undertaker";
 
@@ -68,6 +80,11 @@ pub struct TopologyConfig {
     /// How long dead letters are kept.
     #[serde(with = "humantime_serde")]
     pub dead_ttl: Duration,
+    /// How long images are kept for display, where gateways keep them.
+    #[serde(with = "humantime_serde")]
+    pub kept_ttl: Duration,
+    /// Most bytes of such images, and of those that feedback was given on; new ones are not kept beyond.
+    pub max_kept_bytes: i64,
 }
 
 impl Default for TopologyConfig {
@@ -85,6 +102,8 @@ impl Default for TopologyConfig {
             digest: DigestKind::Sha256,
             max_upload_bytes: 2 << 30,
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
+            kept_ttl: Duration::from_secs(7 * 24 * 3600),
+            max_kept_bytes: 2 << 30,
         }
     }
 }
@@ -111,6 +130,10 @@ impl TopologyConfig {
             self.notes(REGISTER, "Accepted asynchronous jobs", self.result_ttl * 24),
             self.notes(FLEET, "Who runs how many workers", Duration::ZERO),
             self.decisions(),
+            self.accounts(),
+            self.feedback(),
+            self.quota(),
+            self.webhooks(),
         ]
     }
 
@@ -221,6 +244,79 @@ impl TopologyConfig {
             allow_rollup: true,
             deny_delete: true,
             ..self.base(&format!("KV_{bucket}"), description, vec![format!("$KV.{bucket}.>")])
+        }
+    }
+
+    /// Nothing here may go by itself: a full bucket refuses new accounts.
+    fn accounts(&self) -> Config {
+        Config {
+            max_messages_per_subject: 1,
+            max_bytes: 256 << 20,
+            max_message_size: 16 * 1024,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            ..self.base(&format!("KV_{ACCOUNTS}"), "Accounts and keys", vec![format!("$KV.{ACCOUNTS}.>")])
+        }
+    }
+
+    fn feedback(&self) -> Config {
+        Config {
+            max_bytes: 1 << 30,
+            max_message_size: 16 * 1024,
+            discard: DiscardPolicy::New,
+            ..self.base(FEEDBACK, "What people said of predictions", vec!["feedback.*".into()])
+        }
+    }
+
+    /// Counters: the broker adds up what gateways report, so that they share one sum.
+    fn quota(&self) -> Config {
+        Config {
+            max_age: Duration::from_secs(2 * 24 * 3600),
+            max_messages_per_subject: 1,
+            max_bytes: 64 << 20,
+            allow_message_counter: true,
+            ..self.base(QUOTA, "Requests by key and day", vec!["quota.*.*".into()])
+        }
+    }
+
+    fn webhooks(&self) -> Config {
+        Config {
+            retention: RetentionPolicy::WorkQueue,
+            max_age: self.result_ttl * 24,
+            max_bytes: 256 << 20,
+            max_message_size: 16 * 1024,
+            discard: DiscardPolicy::New,
+            ..self.base(WEBHOOKS, "Calls to be made about jobs", vec!["webhooks.*".into()])
+        }
+    }
+
+    /// Images kept for their owners.
+    pub fn kept(&self, bucket: &str) -> object_store::Config {
+        let (description, max_age) = match bucket {
+            KEPT => ("Images kept for display", self.kept_ttl),
+            _ => ("Images that feedback was given on", Duration::from_secs(365 * 24 * 3600)),
+        };
+        object_store::Config {
+            bucket: bucket.into(),
+            description: Some(description.into()),
+            max_age,
+            max_bytes: self.max_kept_bytes,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..object_store::Config::default()
+        }
+    }
+
+    /// The consumer of calls in one state: `waiting` for the outcome, or `due`.
+    pub fn webhook_consumer(&self, state: &str) -> pull::Config {
+        pull::Config {
+            durable_name: Some(format!("webhooks-{state}")),
+            filter_subject: format!("webhooks.{state}"),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: Duration::from_secs(30),
+            max_ack_pending: 1024,
+            ..pull::Config::default()
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use crate::connect::{Bus, BusError};
-use crate::topology::UPLOADS;
+use crate::topology::{JUDGED, KEPT, UPLOADS};
 
 /// The bucket of large uploads. Cheap to clone.
 #[derive(Clone)]
@@ -14,7 +14,21 @@ pub struct Uploads(ObjectStore);
 impl Uploads {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        bus.lookup(&format!("object store {UPLOADS}"), || bus.js.get_object_store(UPLOADS)).await.map(Self)
+        Self::named(bus, UPLOADS).await
+    }
+
+    /// Opens the bucket of images kept for display.
+    pub async fn kept(bus: &Bus) -> Result<Self, BusError> {
+        Self::named(bus, KEPT).await
+    }
+
+    /// Opens the bucket of images that feedback was given on.
+    pub async fn judged(bus: &Bus) -> Result<Self, BusError> {
+        Self::named(bus, JUDGED).await
+    }
+
+    async fn named(bus: &Bus, bucket: &str) -> Result<Self, BusError> {
+        bus.lookup(&format!("object store {bucket}"), || bus.js.get_object_store(bucket)).await.map(Self)
     }
 
     /// Stores an image under a fresh name.

@@ -81,6 +81,19 @@ codes! {
     NoCapacity = "no_capacity", 503;
     /// The deadline passed before an answer was there.
     DeadlineExceeded = "deadline_exceeded", 504;
+    // Appended, never inserted: the wire knows codes by their place.
+    /// Known, and not allowed to do this.
+    Forbidden = "forbidden", 403;
+    /// A well-formed request with values that make no sense.
+    Invalid = "invalid", 422;
+    /// At odds with what is there already.
+    Conflict = "conflict", 409;
+    /// Too many requests of one caller. Comes with `Retry-After`.
+    RateLimited = "rate_limited", 429;
+    /// The route is there, and does not take this method.
+    MethodNotAllowed = "method_not_allowed", 405;
+    /// The body is of a type that the route does not take.
+    UnsupportedMediaType = "unsupported_media_type", 415;
 }
 
 impl FailureCode {

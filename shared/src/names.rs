@@ -98,6 +98,26 @@ token!(
     |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
 );
 
+token!(
+    /// Who jobs, feedback and kept images belong to: an account, or everybody without one.
+    Owner,
+    "owner",
+    "A-Z, a-z, 0-9, '-' and '_'",
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
+);
+
+impl Owner {
+    /// Everybody who asks without credentials.
+    pub fn public() -> Self {
+        Self("public".into())
+    }
+
+    /// An account.
+    pub fn user(id: u64) -> Self {
+        Self(format!("u{id}"))
+    }
+}
+
 impl JobId {
     /// A fresh, globally unique id.
     pub fn mint() -> Self {

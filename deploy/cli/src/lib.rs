@@ -12,6 +12,7 @@
 //! | [`scale`] | `shoal scale`: a number of workers, or `auto` |
 //! | [`fleet`] | `shoal fleet status, explain` |
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
+//! | [`users`] | `shoal users list, add, password, remove, rotate-secret` |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
@@ -26,4 +27,5 @@ pub mod provision;
 pub mod scale;
 pub mod top;
 pub mod up;
+pub mod users;
 pub mod why;

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, fleet, models, plan, provision, scale, top, up, why};
+use shoal_cli::{cache, dead, fleet, models, plan, provision, scale, top, up, users, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -33,6 +33,8 @@ enum Command {
     Models(models::Options),
     /// Look into the prediction cache, or empty it
     Cache(cache::Options),
+    /// Look after accounts
+    Users(users::Options),
     /// Look at jobs that could not be done, replay or remove them
     Dead(dead::Options),
     /// Create or update streams, consumers and buckets on a NATS server
@@ -74,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up(options) => runtime.block_on(up::run(options)),
         Command::Cache(options) => runtime.block_on(cache::run(options)),
+        Command::Users(options) => runtime.block_on(users::run(options)),
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
         Command::Models(options) => models::run(options),

@@ -51,6 +51,9 @@ pub struct Options {
     /// Also start Prometheus, when it is installed
     #[arg(long)]
     observe: bool,
+    /// Create the account admin@example.com with the password `admin`, for old scripts
+    #[arg(long)]
+    demo: bool,
     /// Folder for the queue, models and logs
     #[arg(long, default_value = ".shoal")]
     data_dir: PathBuf,
@@ -86,7 +89,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             Ok(url) => {
                 let prometheus = plan.observe(&mut services, address)?;
                 services.all_ready();
-                let fleet = Ready { address, nats: &url, prometheus, workers: scale, data: &data };
+                let fleet = Ready {
+                    address,
+                    nats: &url,
+                    prometheus,
+                    workers: scale,
+                    data: &data,
+                    demo: options.demo,
+                };
                 banner::print(&fleet, &chosen);
                 let stop = signalled();
                 tokio::pin!(stop);
@@ -170,6 +180,7 @@ impl Plan<'_> {
     }
 
     fn gateway(&self, url: &str) -> anyhow::Result<Service> {
+        let demo = self.options.demo.then_some("--demo");
         Ok(Service::new("gateway", sibling("shoal-gateway")?)
             .listener(self.listener.try_clone()?)
             .replacement(Replacement::Successor)
@@ -178,6 +189,7 @@ impl Plan<'_> {
             .arg(url)
             .arg("--default-model")
             .arg(self.model)
+            .args(demo.map(str::to_owned))
             .args(self.config()))
     }
 

@@ -26,11 +26,26 @@ pub(super) fn refused(refusal: &Refusal) -> warp::reply::Response {
     response
 }
 
+/// The response for an image that got no prediction: old clients look for the fields of an answer.
+pub(super) fn not_predicted(refusal: &Refusal) -> warp::reply::Response {
+    #[derive(serde::Serialize)]
+    struct Body {
+        #[serde(flatten)]
+        error: ErrorBody,
+        prediction: Option<String>,
+        score: Option<f64>,
+    }
+    let whole = refused(refusal);
+    let body = Body { error: ErrorBody::of(&refusal.failure), prediction: None, score: None };
+    let mut response = json(whole.status(), &body);
+    *response.headers_mut() = whole.headers().clone();
+    response
+}
+
 /// No route matched, or none with this method.
 pub(super) async fn no_route(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
     if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let failure = Failure::new(FailureCode::BadRequest, "this route does not take this method");
-        return Ok(json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody::of(&failure)));
+        return Ok(response(&Failure::new(FailureCode::MethodNotAllowed, "this route does not take this method")));
     }
     if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         return Ok(response(&Failure::new(FailureCode::BadRequest, "the query string is malformed")));

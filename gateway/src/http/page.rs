@@ -1,5 +1,6 @@
 //! The page: static files carried by the binary, under a strict content security policy.
 
+use base64::Engine;
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::Filter;
 use warp::http::{HeaderValue, StatusCode, header};
@@ -32,6 +33,73 @@ pub(super) fn routes() -> impl Filter<Extract = (warp::reply::Response,), Error 
     let style = warp::path!("assets" / "style.css").and(warp::get()).and(file(STYLE, "text/css; charset=utf-8"));
     let script = warp::path!("assets" / "app.js").and(warp::get()).and(file(SCRIPT, "text/javascript; charset=utf-8"));
     index.or(style).unify().or(script).unify()
+}
+
+const ANSWER: &str = include_str!("../page/answer.html");
+
+/// What the page without a script shows.
+pub(super) struct Answer<'a> {
+    pub(super) prediction: &'a str,
+    pub(super) score: f64,
+    pub(super) image_file_name: &'a str,
+    pub(super) image: &'a [u8],
+}
+
+/// The page with an answer, for those without a script.
+pub(super) fn answer(answer: &Answer<'_>) -> warp::reply::Response {
+    let kind = shoal_shared::sniff::format_of(answer.image).map_or("jpeg", |format| format.extension());
+    let encoded = base64::engine::general_purpose::STANDARD.encode(answer.image);
+    let score = format!("{:.4}", answer.score);
+    let filled = fill(
+        ANSWER,
+        &[
+            ("prediction", answer.prediction),
+            ("score", &score),
+            ("image_file_name", answer.image_file_name),
+            ("image", &format!("data:image/{kind};base64,{encoded}")),
+        ],
+    );
+    let mut response = warp::reply::Response::new(filled.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Back to the page, which shows a message.
+pub(super) fn back(message: &str) -> warp::reply::Response {
+    let message: String = form_urlencoded::byte_serialize(message.as_bytes()).collect();
+    let mut response = warp::reply::Response::default();
+    *response.status_mut() = StatusCode::FOUND;
+    if let Ok(place) = HeaderValue::from_str(&format!("/?message={message}")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Fills `{{name}}` with escaped text, in one pass: what is filled in is not looked at again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut filled = String::with_capacity(template.len() + values.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        let Some((name, after)) = after.split_once("}}") else { break };
+        let value = values.iter().find(|(known, _)| *known == name.trim()).map_or("", |(_, value)| value);
+        for character in value.chars() {
+            match character {
+                '&' => filled.push_str("&amp;"),
+                '<' => filled.push_str("&lt;"),
+                '>' => filled.push_str("&gt;"),
+                '"' => filled.push_str("&quot;"),
+                '\'' => filled.push_str("&#39;"),
+                character => filled.push(character),
+            }
+        }
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
 }
 
 macro_rules! samples {
@@ -84,4 +152,15 @@ pub(super) fn samples(
         }
     });
     list.or(picture).unify()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_names_are_text_never_markup() {
+        let filled = fill("<b>{{a}}</b>{{ b }}{{c}}", &[("a", "<script>"), ("b", "{{a}}\"")]);
+        assert_eq!(filled, "<b>&lt;script&gt;</b>{{a}}&quot;");
+    }
 }

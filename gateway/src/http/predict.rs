@@ -10,28 +10,49 @@ use shoal_shared::digest::ImageKey;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Lane;
 use warp::Filter;
-use warp::http::{HeaderMap, StatusCode};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::request::{Asked, Head, Options, head};
-use super::{Query, caching, error, identified, json, observed, with};
+use super::{Front, Query, caching, error, identified, jobs, json, observed, with};
 use crate::predict::{Answered, Predictor};
 
 /// The route's name in metrics and spans.
 const ROUTE: &str = "/predict";
 
 /// `POST /predict`.
-pub(super) fn post(
-    predictor: Predictor,
-) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+pub(super) fn post(front: Front) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
     warp::path!("predict")
         .and(warp::post())
-        .and(head(predictor.clone()))
+        .and(head(front.predictor.clone()))
         .and(warp::body::stream())
-        .and(with(predictor))
-        .then(|head: Head, body, predictor: Predictor| async move {
-            let response = observed(&predictor, ROUTE, Some(&head.trace), handle(&head, body, &predictor)).await;
-            identified(response, &head.trace)
+        .and(with(front))
+        .then(|head: Head, body, front: Front| async move {
+            let response = observed(&front.predictor, ROUTE, Some(&head.trace), async {
+                if prefers_async(&head.headers) {
+                    later(&head, body, &front).await
+                } else {
+                    handle(&head, body, &front).await
+                }
+            });
+            identified(response.await, &head.trace)
         })
+}
+
+/// Whether the client would rather come back for the answer (RFC 7240).
+fn prefers_async(headers: &HeaderMap) -> bool {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("respond-async"))
+}
+
+/// A job instead of an answer.
+async fn later<S, B>(head: &Head, body: S, front: &Front) -> warp::reply::Response
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
+    B: Buf,
+{
+    let mut response = jobs::submit(head, body, None, front).await;
+    response.headers_mut().insert("preference-applied", HeaderValue::from_static("respond-async"));
+    response
 }
 
 /// `GET /predictions/{digest}`.
@@ -48,31 +69,33 @@ pub(super) fn known(
         })
 }
 
-async fn handle<S, B>(head: &Head, body: S, predictor: &Predictor) -> warp::reply::Response
+async fn handle<S, B>(head: &Head, body: S, front: &Front) -> warp::reply::Response
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
     B: Buf,
 {
-    let begun = Instant::now();
-    let Asked { ask, top_k, upload: (receive, hash) } = match head.ask(body, Lane::Interactive, predictor).await {
+    let (begun, predictor) = (Instant::now(), &front.predictor);
+    let Asked { ask, top_k, upload: (receive, hash), .. } = match head.ask(body, Lane::Interactive, predictor).await {
         Ok(asked) => asked,
         Err(refusal) => {
             predictor.span(&head.trace, ROUTE, begun, Err(&refusal.failure));
-            return error::refused(&refusal);
+            return error::not_predicted(&refusal);
         }
     };
+    let image = ask.image.clone();
     match predictor.predict(ask).await {
         Ok(mut answered) => {
             answered.stages.set("receive", receive.as_secs_f64());
             answered.stages.set("hash", hash.as_secs_f64());
             let response = success(&head.headers, &answered, top_k, begun.elapsed());
+            front.keeper.keep(&head.caller.owner, &file_name(&answered), &image);
             predictor.took(&mut answered, begun);
             predictor.span(&head.trace, ROUTE, begun, Ok(&answered));
             response
         }
         Err(refusal) => {
             predictor.span(&head.trace, ROUTE, begun, Err(&refusal.failure));
-            error::refused(&refusal)
+            error::not_predicted(&refusal)
         }
     }
 }
@@ -118,11 +141,18 @@ fn server_timing(timing: &TimingMs) -> String {
     timing.known().map(|(stage, ms)| format!("{stage};dur={ms}")).collect::<Vec<_>>().join(", ")
 }
 
-fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
+/// What an image is called by the systems replaced; empty where its MD5 is not known.
+fn file_name(answered: &Answered) -> String {
     let entry = &answered.entry;
     let extension = entry.format.map_or("jpeg", |format| format.extension());
+    entry.md5.map(|md5| format!("{md5}.{extension}")).unwrap_or_default()
+}
+
+/// The body of an answer.
+pub(super) fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
+    let entry = &answered.entry;
     Success {
-        image_file_name: entry.md5.map(|md5| format!("{md5}.{extension}")),
+        image_file_name: entry.md5.map(|_| file_name(answered)),
         image_sha256: entry.sha256.map(|sha256| sha256.to_string()),
         cache: Some(answered.source.as_str().to_owned()),
         worker: answered.served.as_ref().map(|served| served.worker.clone()),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::Stream;
-use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::MAX_TOP_K;
@@ -15,8 +14,8 @@ use warp::http::{HeaderMap, HeaderValue, header};
 
 use super::upload::{Announced, Bounds, Upload, receive};
 use super::{Query, caching, with};
+use crate::accounts::Caller;
 use crate::admission::{Refusal, Tenant};
-use crate::config::GatewayConfig;
 use crate::http::server::Peer;
 use crate::predict::{Ask, Predictor};
 
@@ -25,6 +24,7 @@ pub(super) struct Head {
     pub(super) query: Query,
     pub(super) headers: HeaderMap,
     pub(super) trace: Trace,
+    pub(super) caller: Arc<Caller>,
     peer: Option<Peer>,
 }
 
@@ -32,12 +32,13 @@ pub(super) struct Head {
 pub(super) fn head(predictor: Predictor) -> impl Filter<Extract = (Head,), Error = warp::Rejection> + Clone {
     warp::query::<Query>()
         .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<Arc<Caller>>())
         .and(warp::ext::optional::<Peer>())
         .and(with(predictor))
-        .map(|query, headers: HeaderMap, peer, predictor: Predictor| {
+        .map(|query, headers: HeaderMap, caller, peer, predictor: Predictor| {
             let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
             let trace = predictor.trace(text("traceparent"), text("x-request-id"));
-            Head { query, headers, trace, peer }
+            Head { query, headers, trace, caller, peer }
         })
 }
 
@@ -79,6 +80,8 @@ pub(super) fn number(query: &Query, name: &str, most: u64) -> Result<Option<u64>
 pub(super) struct Asked {
     pub(super) ask: Ask,
     pub(super) top_k: Option<usize>,
+    /// What the file is called, in a form.
+    pub(super) file_name: Option<String>,
     /// Time for the upload: reading it, and hashing it.
     pub(super) upload: (Duration, Duration),
 }
@@ -107,7 +110,7 @@ impl Head {
             digest: predictor.digest_kind(),
         };
         let upload = receive(announced, body, bounds, predictor.admission().charge()).await?;
-        let Upload { image, digest, receive, hash, charge } = upload;
+        let Upload { image, file_name, digest, receive, hash, charge } = upload;
         let ask = Ask {
             model: options.model,
             image,
@@ -116,23 +119,16 @@ impl Head {
             timeout: options.timeout,
             caching: caching::wishes(&self.headers),
             trace: self.trace.clone(),
-            tenant: self.tenant(config),
+            tenant: self.tenant(),
             charge: Arc::new(charge),
         };
-        Ok(Asked { ask, top_k: options.top_k, upload: (receive.saturating_sub(hash), hash) })
+        Ok(Asked { ask, top_k: options.top_k, file_name, upload: (receive.saturating_sub(hash), hash) })
     }
 
-    /// Who asks: the owner of the key sent, or an address.
-    fn tenant(&self, config: &GatewayConfig) -> Tenant {
-        let bearer = || self.text(header::AUTHORIZATION)?.strip_prefix("Bearer ");
-        let key = if config.tenants.is_empty() { None } else { self.text("x-api-key").or_else(bearer) };
-        let owner = key.and_then(|key| {
-            let sent = ImageSha256::of(key.as_bytes());
-            let of_key = |tenant: &str| ImageSha256::parse(tenant) == Some(sent);
-            config.tenants.iter().find(|(_, tenant)| of_key(&tenant.key_sha256))
-        });
-        match (owner, &self.peer) {
-            (Some((name, _)), _) => Tenant::named(name),
+    /// On whose behalf: whoever the credentials belong to, or an address.
+    fn tenant(&self) -> Tenant {
+        match (&self.caller.name, &self.peer) {
+            (Some(name), _) => Tenant::named(name),
             (None, Some(Peer(address))) => Tenant::at(*address),
             (None, None) => Tenant::named("unknown"),
         }

@@ -1,18 +1,23 @@
 //! Carrying the routes: an accept loop with bounds on time and number, and a drain that ends.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use shoal_shared::process::shutdown::Shutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 use warp::{Filter, Reply};
+
+use super::door::Door;
+use super::tls::Tls;
 
 /// Headers a request may have; more is `431`.
 const MAX_HEADERS: usize = 100;
@@ -27,20 +32,23 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// How to serve.
-#[derive(Clone, Copy)]
-pub struct Serving {
+pub(crate) struct Serving {
+    /// What every request goes through first.
+    pub(crate) door: Door,
+    /// Encryption, when it is wanted.
+    pub(crate) tls: Option<Tls>,
     /// Connections at once; more wait to be accepted.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// How long a client may take to send its headers, and keep an idle connection.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// How long a drain may take.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
 }
 
 /// Serves until shutdown is ordered; then finishes what is in flight, within the grace.
-pub async fn serve<F>(listener: TcpListener, routes: F, shutdown: Shutdown, serving: Serving)
+pub(crate) async fn serve<F>(listener: TcpListener, routes: F, shutdown: Shutdown, serving: Serving)
 where
-    F: Filter<Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
     F::Extract: Reply,
 {
     let places = Arc::new(Semaphore::new(serving.max_connections));
@@ -51,35 +59,70 @@ where
             () = shutdown.ordered() => break,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let routes = warp::service(routes.clone());
-        let draining = shutdown.clone();
-        let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let (answer, draining) = (routes.clone().call(request), draining.clone());
-            async move {
-                let mut response = answer.await?;
-                if draining.is_ordered() {
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                Ok::<_, std::convert::Infallible>(response)
-            }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(serving.header_timeout)
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
+        let service = service(routes.clone(), peer, serving.door.clone(), shutdown.clone());
+        let (watcher, tls, header_timeout) = (connections.watcher(), serving.tls.clone(), serving.header_timeout);
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
+            let ended = match tls {
+                None => carry(TokioIo::new(stream), service, header_timeout, watcher).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => carry(TokioIo::new(stream), service, header_timeout, watcher).await,
+                    Err(error) => return tracing::debug!(%error, "no TLS handshake"),
+                },
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "connection ended");
             }
         });
     }
     drop(listener);
-    drain(connections, &places, serving).await;
+    drain(connections, &places, &serving).await;
+}
+
+/// The routes behind the door, for the requests of one connection.
+fn service<F>(
+    routes: F,
+    peer: IpAddr,
+    door: Door,
+    draining: Shutdown,
+) -> impl hyper::service::Service<hyper::Request<Incoming>, Response = warp::reply::Response, Error = Infallible, Future: Send>
+where
+    F: Filter<Error = Infallible> + Clone + Send + Sync + 'static,
+    F::Extract: Reply,
+{
+    let routes = warp::service(routes);
+    hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let (mut routes, door, draining) = (routes.clone(), door.clone(), draining.clone());
+        async move {
+            let enter = |request| async move { routes.call(request).await.unwrap_or_else(|never| match never {}) };
+            let mut response = door.pass(request, peer, enter).await;
+            if draining.is_ordered() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    })
+}
+
+async fn carry<I, S>(io: I, service: S, header_timeout: Duration, watcher: Watcher) -> Result<(), hyper::Error>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: hyper::service::Service<
+            hyper::Request<Incoming>,
+            Response = warp::reply::Response,
+            Error = Infallible,
+            Future: Send,
+        > + Send
+        + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(io, service);
+    watcher.watch(connection).await
 }
 
 type Accepted = (TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit);
@@ -101,7 +144,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
     }
 }
 
-async fn drain(connections: GracefulShutdown, places: &Semaphore, serving: Serving) {
+async fn drain(connections: GracefulShutdown, places: &Semaphore, serving: &Serving) {
     let until_all_are_gone = async {
         while places.available_permits() < serving.max_connections {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -24,11 +24,13 @@ const MULTIPART_OVERHEAD: usize = 256 * 1024;
 /// Bytes of a refused upload that are read and thrown away.
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// Time spent on that.
-const DISCARD_TIME: Duration = Duration::from_secs(5);
+pub(super) const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// A complete upload.
 pub(super) struct Upload {
     pub(super) image: Bytes,
+    /// What the file is called, in a form.
+    pub(super) file_name: Option<String>,
     pub(super) digest: ImageKey,
     /// Time for all of it.
     pub(super) receive: Duration,
@@ -92,9 +94,9 @@ where
         let message = format!("the upload was not complete after {:?}", bounds.timeout);
         Failure::new(FailureCode::RequestTimeout, message)
     })??;
-    let hash = collected.hashing;
+    let (hash, file_name) = (collected.hashing, collected.file_name.clone());
     let (image, digest, charge) = collected.finish();
-    Ok(Upload { image, digest, receive: begun.elapsed(), hash, charge })
+    Ok(Upload { image, file_name, digest, receive: begun.elapsed(), hash, charge })
 }
 
 /// A body that outlives whoever reads it: what a parser leaves is still there.
@@ -167,6 +169,7 @@ where
         if field.name() != Some("file") {
             continue;
         }
+        collected.file_name = Some(field.file_name().unwrap_or_default().to_owned());
         while let Some(chunk) = field.chunk().await.map_err(|error| bad_form(&error, max_bytes))? {
             collected.push(chunk)?;
         }
@@ -186,6 +189,7 @@ fn bad_form(error: &multer::Error, max_bytes: usize) -> Failure {
 
 /// Chunks of an upload and their digest so far.
 struct Collected {
+    file_name: Option<String>,
     chunks: Vec<Bytes>,
     length: usize,
     hasher: Hasher,
@@ -197,7 +201,15 @@ struct Collected {
 impl Collected {
     fn new(bounds: Bounds, charge: Charge) -> Self {
         let hasher = Hasher::new(bounds.digest);
-        Self { chunks: Vec::new(), length: 0, hasher, hashing: Duration::ZERO, max_bytes: bounds.max_bytes, charge }
+        Self {
+            file_name: None,
+            chunks: Vec::new(),
+            length: 0,
+            hasher,
+            hashing: Duration::ZERO,
+            max_bytes: bounds.max_bytes,
+            charge,
+        }
     }
 
     fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {

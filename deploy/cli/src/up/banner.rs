@@ -17,18 +17,27 @@ pub(super) struct Ready<'a> {
     pub(super) workers: (usize, usize),
     /// The data folder.
     pub(super) data: &'a Path,
+    /// Whether the account of the demo is there.
+    pub(super) demo: bool,
 }
 
 /// URLs and commands to try.
 pub(super) fn print(fleet: &Ready<'_>, chosen: &Chosen) {
     let Chosen { name, title, why } = chosen;
-    let Ready { address, nats, prometheus, workers, data } = fleet;
+    let Ready { address, nats, prometheus, workers, data, demo } = fleet;
     let workers = match workers {
         (1, 1) => "1 worker".to_owned(),
         (min, max) if min == max => format!("{max} workers"),
         (min, max) => format!("{min} to {max} workers, as many as are needed (`shoal fleet explain`)"),
     };
     let prometheus = prometheus.as_ref().map(|url| format!("\n  Prometheus {url}")).unwrap_or_default();
+    let accounts = match (demo, first_admin(data)) {
+        (true, _) => {
+            "\n  accounts   DEMO: anybody may sign in as admin@example.com with the password `admin`".to_owned()
+        }
+        (false, Some(admin)) => format!("\n  accounts   {admin}"),
+        (false, None) => String::new(),
+    };
     // Commands find a gateway at the usual address by themselves.
     let url = if address.port() == 8000 { String::new() } else { format!(" --url http://{address}") };
     println!(
@@ -42,7 +51,7 @@ Shoal is ready.
   model      {name}: {title} ({why})
              another: --model NAME (`shoal models list`)
   workers    {workers}
-  data       {} (logs in logs/)
+  data       {} (logs in logs/){accounts}
 
 Try:
 
@@ -54,4 +63,10 @@ Try:
 Ctrl-C drains and stops everything.",
         data.display()
     );
+}
+
+/// The first admin, when the gateway has just created one.
+fn first_admin(data: &Path) -> Option<String> {
+    let log = std::fs::read_to_string(data.join("logs/gateway.log")).ok()?;
+    Some(log.lines().find(|line| line.starts_with("First admin:"))?.to_owned())
 }
