@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
-# With --observe also Prometheus, with --tests that and the nats command-line client. Does nothing when
-# all is in place.
+# With --observe also Prometheus, with --tests that, the nats command-line client and the Python clients
+# that tests speak through. Does nothing when all is in place.
 set -euo pipefail
 
 readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
@@ -24,7 +24,10 @@ main() {
     prepare_nats_server
     prepare_onnxruntime
     if [[ $what ]]; then prepare_prometheus; fi
-    if [[ $what == --tests ]]; then prepare_nats_cli; fi
+    if [[ $what == --tests ]]; then
+        prepare_nats_cli
+        prepare_python
+    fi
 }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -181,6 +184,36 @@ fetch_prometheus() (
     mv deb/usr/bin/prometheus deb/usr/bin/promtool files/
     at_least "$MIN_PROMETHEUS" "$(files/prometheus --version 2>&1)"
 )
+
+# ---- Python clients, for tests ----
+
+# In a folder of their own, found through PYTHONPATH: nothing is installed into the system's Python. Each list
+# stands alone, so that one that cannot be had does not take the others with it.
+prepare_python() {
+    local list name stamp
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        say "python3 has no pip: tests that speak through Python clients will be skipped"
+        return
+    fi
+    for list in "$PINS"/python-*.txt; do
+        [[ -f $list ]] || continue
+        name=$(basename "$list" .txt)
+        stamp=$(python3 -c 'import hashlib, sys; print(sys.version_info[:2], hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$list")
+        if is_current "$name" "$stamp" "$TOOLS/$name/.complete"; then continue; fi
+        say "fetching ${list#"$ROOT"/}"
+        scratch
+        if PIP_REQUIRE_VIRTUALENV=0 PIP_DISABLE_PIP_VERSION_CHECK=1 python3 -m pip install --quiet --retries 5 \
+            --no-warn-script-location --target "$SCRATCH/files/$name" --requirement "$list" >"$SCRATCH/log" 2>&1 </dev/null; then
+            rm -rf "${TOOLS:?}/$name"
+            install_file "$name" "$TOOLS"
+            touch "$TOOLS/$name/.complete"
+            mark_current "$name" "$stamp"
+        else
+            tail -n 3 "$SCRATCH/log" >&2
+            say "${list#"$ROOT"/} could not be fetched: tests that need it will be skipped"
+        fi
+    done
+}
 
 # ---- programs that are already there ----
 

@@ -31,6 +31,9 @@ pub struct Manifest {
     /// Labels, one a line, relative to the manifest.
     #[serde(default)]
     pub labels: Option<String>,
+    /// How labels of several words are written.
+    #[serde(default)]
+    pub label_style: LabelStyle,
     /// From pixels to the input tensor.
     #[serde(default)]
     pub input: InputSpec,
@@ -40,6 +43,30 @@ pub struct Manifest {
     /// Batching bounds.
     #[serde(default)]
     pub batch: BatchSpec,
+}
+
+/// How labels of several words are written: lists of the same classes differ in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LabelStyle {
+    /// As in the file.
+    #[default]
+    AsIs,
+    /// `Eskimo_dog`, as Keras writes them.
+    Underscores,
+    /// `Eskimo dog`.
+    Spaces,
+}
+
+impl LabelStyle {
+    /// A label in this style.
+    pub fn apply(self, label: &str) -> String {
+        match self {
+            LabelStyle::AsIs => label.to_owned(),
+            LabelStyle::Underscores => label.replace(' ', "_"),
+            LabelStyle::Spaces => label.replace('_', " "),
+        }
+    }
 }
 
 /// How an image becomes the input tensor: `(pixel * scale - mean) / std` a channel, pixels 0–255.
@@ -288,6 +315,14 @@ mod tests {
         assert_eq!(plain.processing_fingerprint(), described.processing_fingerprint());
         let scaled = Manifest { input: InputSpec { scale: 0.5, ..plain.input.clone() }, ..plain.clone() };
         assert_ne!(plain.processing_fingerprint(), scaled.processing_fingerprint());
+    }
+
+    #[test]
+    fn labels_are_written_as_the_manifest_says() {
+        let styled = format!("label_style = \"underscores\"\n{MINIMAL}");
+        assert_eq!(Manifest::parse(&styled).unwrap().label_style.apply("Eskimo dog"), "Eskimo_dog");
+        assert_eq!(LabelStyle::Spaces.apply("Eskimo_dog"), "Eskimo dog");
+        assert_eq!(Manifest::parse(MINIMAL).unwrap().label_style.apply("a_b c"), "a_b c");
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Fleet {
         self.workers.push(Process::start(&mut command, &log));
     }
 
+    /// Sets a variable for gateways that are started from now on.
+    pub fn gateway_env(&mut self, name: &str, value: &str) {
+        self.plan.gateway_env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts one more gateway.
     pub fn add_gateway(&mut self) {
         let gateway = self.launch_gateway("127.0.0.1:0");

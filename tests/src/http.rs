@@ -65,15 +65,37 @@ pub fn try_post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Resp
     Client::new().try_post(url, headers, body)
 }
 
-/// POST of a form with one file.
-pub fn post_file(url: &str, field: &str, file_name: &str, content: &[u8]) -> Response {
+/// Any request. Without a body none is sent.
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Response {
+    let request = ureq::http::Request::builder().method(method).uri(url);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let answer = match body {
+        Some(body) => agent_for_any().run(request.body(body).unwrap()),
+        None => agent_for_any().run(request.body(()).unwrap()),
+    };
+    answer.map_err(|error| error.to_string()).and_then(read).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+fn agent_for_any() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0);
+    config.allow_non_standard_methods(true).build().into()
+}
+
+/// What is sent when a form is posted with one file: its content type, and its body.
+pub fn form(field: &str, file_name: &str, content: &[u8]) -> (String, Vec<u8>) {
     const BOUNDARY: &str = "----shoal-test-boundary";
     let mut body =
         format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{file_name}\"\r\nContent-Type: application/octet-stream\r\n\r\n")
             .into_bytes();
     body.extend_from_slice(content);
     body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-    post(url, &[("Content-Type", &format!("multipart/form-data; boundary={BOUNDARY}"))], &body)
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
+}
+
+/// POST of a form with one file.
+pub fn post_file(url: &str, field: &str, file_name: &str, content: &[u8]) -> Response {
+    let (kind, body) = form(field, file_name, content);
+    post(url, &[("Content-Type", &kind)], &body)
 }
 
 /// A client that keeps its connections.

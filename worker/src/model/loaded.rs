@@ -61,6 +61,7 @@ impl Precision {
 impl Model {
     /// Puts the parts together.
     pub fn new(manifest: Manifest, labels: Vec<String>, onnx: Vec<u8>) -> Self {
+        let labels: Vec<String> = labels.iter().map(|label| manifest.label_style.apply(label)).collect();
         let digest = ModelDigest::of(&onnx, &manifest, &labels);
         let precision = Precision::of(&onnx);
         Self { manifest, labels, onnx, digest, precision }

@@ -1,6 +1,6 @@
 //! `shoal models synth`: the true ResNet-50 graph with seeded random weights, for measurements.
 
-use shoal_shared::manifest::{BatchSpec, InputSpec, Manifest, OutputSpec};
+use shoal_shared::manifest::{BatchSpec, InputSpec, LabelStyle, Manifest, OutputSpec};
 use shoal_synth::Precision;
 use shoal_worker::model::ModelStore;
 
@@ -19,6 +19,7 @@ pub(super) fn resnet50(int8: bool, seed: u64, store: &ModelStore) -> anyhow::Res
         source: format!("shoal models synth resnet50 --seed {seed}"),
         file: "model.onnx".into(),
         labels: None,
+        label_style: LabelStyle::AsIs,
         input: InputSpec {
             width: Some(224),
             height: Some(224),
