@@ -92,6 +92,8 @@ codes! {
     RateLimited = "rate_limited", 429;
     /// The route is there, and does not take this method.
     MethodNotAllowed = "method_not_allowed", 405;
+    /// A form without the field that the route looks for.
+    MissingField = "missing_field", 400;
     /// The body is of a type that the route does not take.
     UnsupportedMediaType = "unsupported_media_type", 415;
 }

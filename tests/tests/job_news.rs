@@ -63,10 +63,8 @@ fn events(fleet: &Fleet, id: &str, last: Option<&str>, count: usize) -> Vec<(Str
         match line.split_once(':') {
             Some(("id", value)) => event.0 = value.trim().into(),
             Some(("event", value)) => event.1 = value.trim().into(),
-            Some(("data", value)) => {
-                event.2 = serde_json::from_str(value.trim()).unwrap();
-                told.push(std::mem::take(&mut event));
-            }
+            Some(("data", value)) => event.2 = serde_json::from_str(value.trim()).unwrap(),
+            None if line.is_empty() && !event.1.is_empty() => told.push(std::mem::take(&mut event)),
             _ => {}
         }
         if told.len() == count {
@@ -151,7 +149,8 @@ fn a_call_is_signed_tried_again_and_survives_its_gateway() {
     let secret = http::get(&fleet.url("/webhooks/secret")).json()["secret"].as_str().unwrap().to_owned();
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-    mac.update(format!("{}.{}.{body}", header("webhook-id"), header("webhook-timestamp")).as_bytes());
+    assert_eq!(header("webhook-id"), id.to_lowercase());
+    mac.update(format!("{id}.{}.{body}", header("webhook-timestamp")).as_bytes());
     let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())).to_lowercase();
     assert_eq!(header("webhook-signature"), expected);
 

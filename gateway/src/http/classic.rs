@@ -86,7 +86,8 @@ where
     B: Buf,
 {
     let begun = Instant::now();
-    let Asked { ask, file_name, .. } = head.ask(body, Lane::Interactive, &front.predictor).await?;
+    let asked = head.ask(body, Lane::Interactive, &front.predictor).await.map_err(as_before)?;
+    let Asked { ask, file_name, .. } = asked;
     let bad = |message: &str| Refusal::from(Failure::new(FailureCode::BadRequest, message));
     match file_name.as_deref() {
         None | Some("") => return Err(bad("No file provided")),
@@ -99,6 +100,14 @@ where
     let shown = shown(&answered);
     front.keeper.keep(&head.caller.owner, &shown.file, &image);
     Ok((shown, image))
+}
+
+/// A form without the field was unprocessable there.
+fn as_before(refusal: Refusal) -> Refusal {
+    match refusal.failure.code {
+        FailureCode::MissingField => Failure::new(FailureCode::Invalid, refusal.failure.message).into(),
+        _ => refusal,
+    }
 }
 
 fn shown(answered: &Answered) -> Shown {

@@ -164,7 +164,7 @@ where
     let mut form = Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(limits));
     for _ in 0..MAX_PARTS {
         let Some(mut field) = form.next_field().await.map_err(|error| bad_form(&error, max_bytes))? else {
-            return Err(bad_request("the form has no field `file`"));
+            return Err(Failure::new(FailureCode::MissingField, "the form has no field `file`"));
         };
         if field.name() != Some("file") {
             continue;
