@@ -36,6 +36,8 @@ pub struct GatewayConfig {
     pub max_in_flight: usize,
     /// Bytes of uploads held at once; more are refused.
     pub max_in_flight_bytes: usize,
+    /// Bounds on requests with several images.
+    pub batch: BatchConfig,
     /// Connections held open at once; more wait to be accepted.
     pub max_connections: usize,
     /// Who may have a larger or smaller share when it gets tight, by name.
@@ -78,6 +80,26 @@ fn one() -> f64 {
     1.0
 }
 
+/// Bounds on requests with several images: `POST /predict/batch` and `infer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Most images in one request.
+    pub max_items: usize,
+    /// Images of one request that are predicted at once.
+    pub concurrency: usize,
+    /// Bytes of images that `POST /predict/batch` reads ahead.
+    pub max_ahead_bytes: usize,
+    /// Most bytes of an `infer` request, which is read whole.
+    pub max_infer_bytes: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { max_items: 256, concurrency: 64, max_ahead_bytes: 64 << 20, max_infer_bytes: 64 << 20 }
+    }
+}
+
 /// The memory tier of the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -110,6 +132,7 @@ impl Default for GatewayConfig {
             max_timeout: Duration::from_secs(300),
             max_in_flight: 4096,
             max_in_flight_bytes: 512 << 20,
+            batch: BatchConfig::default(),
             max_connections: 10_000,
             tenants: BTreeMap::new(),
             header_timeout: Duration::from_secs(60),
@@ -153,6 +176,18 @@ impl GatewayConfig {
                 self.max_in_flight_bytes,
                 "at least gateway.limits.max_bytes, so that the largest image fits",
             ));
+        }
+        if self.batch.max_infer_bytes > self.max_in_flight_bytes {
+            return Err(ConfigError::invalid(
+                "gateway.batch.max_infer_bytes",
+                self.batch.max_infer_bytes,
+                "at most gateway.max_in_flight_bytes",
+            ));
+        }
+        for (key, value) in [("max_items", self.batch.max_items), ("concurrency", self.batch.concurrency)] {
+            if value == 0 || value > 65_536 {
+                return Err(ConfigError::invalid(&format!("gateway.batch.{key}"), value, "1 to 65536"));
+            }
         }
         for (name, tenant) in &self.tenants {
             if ImageSha256::parse(&tenant.key_sha256).is_none() {
