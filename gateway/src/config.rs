@@ -177,13 +177,6 @@ impl GatewayConfig {
                 "at least gateway.limits.max_bytes, so that the largest image fits",
             ));
         }
-        if self.batch.max_infer_bytes > self.max_in_flight_bytes {
-            return Err(ConfigError::invalid(
-                "gateway.batch.max_infer_bytes",
-                self.batch.max_infer_bytes,
-                "at most gateway.max_in_flight_bytes",
-            ));
-        }
         for (key, value) in [("max_items", self.batch.max_items), ("concurrency", self.batch.concurrency)] {
             if value == 0 || value > 65_536 {
                 return Err(ConfigError::invalid(&format!("gateway.batch.{key}"), value, "1 to 65536"));

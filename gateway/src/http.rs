@@ -3,6 +3,7 @@
 //! | route | module |
 //! | --- | --- |
 //! | `POST /predict` | [`predict`] |
+//! | `POST /predict/batch` | [`batch`] |
 //! | `GET /predictions/{sha256}` | [`predict`] |
 //! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
 //! | `GET /models` | [`info`] |
@@ -10,6 +11,7 @@
 //! | `GET /api/bottleneck`, `/api/status`, `/api/targets` | [`info`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
 
+mod batch;
 mod caching;
 mod error;
 mod info;
@@ -40,6 +42,7 @@ pub fn routes(
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
     let api = predict::post(predictor.clone()).or(predict::known(predictor.clone())).unify();
+    let several = batch::post(predictor.clone());
     let jobs = jobs::post(predictor.clone())
         .or(jobs::get(predictor.clone()))
         .unify()
@@ -60,6 +63,8 @@ pub fn routes(
         .unify();
     let page = page::routes().or(page::samples(predictor)).unify();
     api.boxed()
+        .or(several.boxed())
+        .unify()
         .or(jobs.boxed())
         .unify()
         .or(info.boxed())

@@ -22,7 +22,7 @@ pub use streams::StreamMetrics;
 /// The histogram that has exemplars.
 const REQUEST_SECONDS: &str = "shoal_gateway_request_seconds";
 /// Routes that are timed: a series that appears later lacks its beginning in every rate.
-const ROUTES: [&str; 4] = ["/predict", "/predictions", "/jobs", "/jobs/{id}"];
+const ROUTES: [&str; 7] = ["/predict", "/predict/batch", "/predictions", "/jobs", "/jobs/{id}", "/v2", "/v2/infer"];
 /// Bounds at which predictions are refused.
 const BOUNDS: [&str; 3] = ["in_flight", "share", "wait"];
 

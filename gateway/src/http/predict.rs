@@ -118,7 +118,8 @@ fn server_timing(timing: &TimingMs) -> String {
     timing.known().map(|(stage, ms)| format!("{stage};dur={ms}")).collect::<Vec<_>>().join(", ")
 }
 
-fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
+/// The answer's body.
+pub(super) fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
     let entry = &answered.entry;
     let extension = entry.format.map_or("jpeg", |format| format.extension());
     Success {
