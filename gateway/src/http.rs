@@ -5,6 +5,7 @@
 //! | `POST /predict` | [`predict`] |
 //! | `POST /predict/batch` | [`batch`] |
 //! | `GET /predictions/{sha256}` | [`predict`] |
+//! | `/v2/*` | [`v2`] |
 //! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
 //! | `GET /models` | [`info`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
@@ -21,6 +22,7 @@ mod predict;
 mod request;
 pub(crate) mod server;
 mod upload;
+mod v2;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -42,7 +44,7 @@ pub fn routes(
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
     let api = predict::post(predictor.clone()).or(predict::known(predictor.clone())).unify();
-    let several = batch::post(predictor.clone());
+    let several = batch::post(predictor.clone()).or(v2::routes(predictor.clone())).unify();
     let jobs = jobs::post(predictor.clone())
         .or(jobs::get(predictor.clone()))
         .unify()

@@ -137,7 +137,8 @@ fn lines(first: Item, mut items: Receiver<Item>, work: JoinSet<()>) -> Route {
         let _ = &work;
         items.poll_recv(context)
     });
-    let lines = futures_util::stream::iter([first]).chain(rest).map(|item| Ok::<_, std::convert::Infallible>(line(&item)));
+    let lines =
+        futures_util::stream::iter([first]).chain(rest).map(|item| Ok::<_, std::convert::Infallible>(line(&item)));
     let mut response = warp::reply::stream(lines).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON));
     // Some proxies gather an answer before they pass it on, unless told.

@@ -77,11 +77,7 @@ pub(super) fn number(query: &Query, name: &str, most: u64) -> Result<Option<u64>
 /// What bounds one image.
 pub(super) fn bounds(predictor: &Predictor) -> Bounds {
     let config = predictor.config();
-    Bounds {
-        max_bytes: config.limits.max_bytes,
-        timeout: config.receive_timeout,
-        digest: predictor.digest_kind(),
-    }
+    Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout, digest: predictor.digest_kind() }
 }
 
 /// A request read whole.
