@@ -53,7 +53,8 @@ pub struct ModelStatistics {
     pub cache_hit: Tally,
     /// Looked for there in vain, and computed.
     pub cache_miss: Tally,
-    /// Waiting in the stream and in the worker, of those computed.
+    /// Waiting: in the stream, in the worker, or for somebody else's job. Those that did not wait
+    /// count too: clients take this count for that of all requests.
     pub queue: Tally,
     /// By the size of the batch that computed them; the sizes are bounded by the largest batch.
     pub batches: BTreeMap<u16, BatchTally>,
@@ -77,11 +78,11 @@ impl ModelStatistics {
         self.last = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         self.success.add(took);
         let stage = |name| answered.stages.get(name);
+        self.queue.add(stage("join") + stage("queue") + stage("fetch") + stage("batch_wait"));
         match (answered.source, &answered.served) {
             (Source::Hit | Source::Shared, _) => self.cache_hit.add(stage("cache")),
             (Source::Miss, Some(served)) => {
                 self.cache_miss.add(stage("cache"));
-                self.queue.add(stage("queue") + stage("fetch") + stage("batch_wait"));
                 // A worker that found the prediction in the shared cache ran no session.
                 if served.batch > 0 {
                     let batch = self.batches.entry(served.batch).or_default();

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use serde_json::Value;
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{self, Response};
+use shoal_testkit::mutate::{Mutator, folder};
+use shoal_testkit::process::repository;
 use shoal_testkit::{eventually, images, models};
 
 const FORM: (&str, &str) = ("Content-Type", "multipart/form-data; boundary=XX");
@@ -136,6 +138,27 @@ fn what_cannot_be_read_ends_the_batch_and_not_what_was_before() {
 }
 
 #[test]
+fn damaged_forms_are_answered_and_break_nothing() {
+    let fleet = Fleet::start(FleetPlan::default());
+    let mut corpus = folder(&repository().join("tests/corpus/forms"));
+    corpus.push(form(&variants(4)));
+    let seed = std::env::var("SHOAL_FUZZ_SEED").map_or_else(|_| fastrand::u64(..) >> 32, |text| text.parse().unwrap());
+    let mut mutator = Mutator::new(seed, corpus);
+    let (client, url) = (http::Client::new(), fleet.url("/predict/batch"));
+    for run in 0..600 {
+        let headers = if run % 2 == 0 { &[FORM][..] } else { &[FORM, LINES] };
+        let answer = client.try_post(&url, headers, &mutator.next_input()).unwrap();
+        let expected = [200, 400, 413].contains(&answer.status);
+        assert!(expected, "seed {seed}, request {run}: {answer:?}");
+        if answer.status == 200 {
+            let items = items(&answer);
+            assert!(items.iter().enumerate().all(|(index, item)| item["index"] == index), "{items:?}");
+        }
+    }
+    assert_eq!(items(&http::post(&url, &[FORM], &form(&variants(3)))).len(), 3);
+}
+
+#[test]
 fn a_batch_larger_than_the_queue_waits_for_room() {
     let models = tempfile::tempdir().unwrap();
     let model = models::add_resnet50(models.path(), false);
@@ -143,7 +166,8 @@ fn a_batch_larger_than_the_queue_waits_for_room() {
     let config = "[nats.topology]\nmax_jobs_per_lane = 4\n[gateway]\nmax_in_flight_bytes = 4194304\n\
                   [gateway.limits]\nmax_bytes = 2097152\n"
         .to_owned();
-    let fleet = Fleet::start(FleetPlan { model, config, models_dir: Some(models.path().into()), ..FleetPlan::default() });
+    let fleet =
+        Fleet::start(FleetPlan { model, config, models_dir: Some(models.path().into()), ..FleetPlan::default() });
     let files: Vec<_> = (0..40).map(|seed| (format!("{seed}.png"), images::noise(500, seed))).collect();
     let before = metric(&fleet.url("/metrics"), "shoal_gateway_predictions_total{cache=\"miss\"}");
     let items = items(&http::post(&fleet.url("/predict/batch?timeout_ms=60000"), &[FORM], &form(&files)));

@@ -184,8 +184,7 @@ fn damaged_requests_are_answered_and_break_nothing() {
     let images = elements(&[&images::digit(1), &images::digit(2)]);
     let head = |input: Value| json!({"id": "x", "inputs": [input], "parameters": {"binary_data_output": true}});
     let sized = |size: usize| json!({"binary_data_size": size});
-    let encoded =
-        json!({"name": "image", "shape": [2, 1], "datatype": "BYTES", "parameters": sized(images.len())});
+    let encoded = json!({"name": "image", "shape": [2, 1], "datatype": "BYTES", "parameters": sized(images.len())});
     let floats = json!({"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "parameters": sized(256)});
     let text = json!({"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64(&images::digit(4))]});
     let corpus = [(head(encoded), images), (head(floats), tensor(0.5)), (head(text), Vec::new())];
@@ -199,8 +198,7 @@ fn damaged_requests_are_answered_and_break_nothing() {
         // Where the JSON ends is right for some, and anything for others.
         let end = body.windows(2).rposition(|pair| pair == b"}}").map_or(lengths[run % 3], |at| at + 2);
         let length = if run % 5 == 0 { run.to_string() } else { end.to_string() };
-        let headers: &[(&str, &str)] =
-            if run % 7 == 0 { &[] } else { &[("Inference-Header-Content-Length", &length)] };
+        let headers: &[(&str, &str)] = if run % 7 == 0 { &[] } else { &[("Inference-Header-Content-Length", &length)] };
         let answer = client.try_post(&fleet.url("/v2/models/digits/infer"), headers, &body).unwrap();
         let expected = [200, 400, 413, 415, 422].contains(&answer.status);
         assert!(expected, "seed {seed}, request {run}: {answer:?}");

@@ -122,8 +122,8 @@ impl Input<'_> {
             bad(format!("the shape is {:?}: this model takes {}", self.shape, batch_of(&terms.model)))
         })?;
         let values = shape.iter().try_fold(1u64, |product, &axis| product.checked_mul(axis as u64));
-        let values = values.filter(|&values| values <= terms.max_values).ok_or_else(|| {
-            let message = format!("the shape is {:?}: the limit is {} values an image", self.shape, terms.max_values);
+        let values = values.filter(|values| (1..=terms.max_values).contains(values)).ok_or_else(|| {
+            let message = format!("the shape is {:?}: one image may have 1 to {} values", self.shape, terms.max_values);
             Failure::new(FailureCode::DimensionsTooLarge, message)
         })? as usize;
         let total = count.saturating_mul(values);
