@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{self, Response};
@@ -176,6 +177,20 @@ fn a_batch_larger_than_the_queue_waits_for_room() {
     let after = metric(&fleet.url("/metrics"), "shoal_gateway_predictions_total{cache=\"miss\"}");
     assert_eq!(after - before, 40.0);
     eventually("the memory is free again", || metric(&fleet.url("/metrics"), "shoal_gateway_in_flight_bytes") == 0.0);
+}
+
+#[test]
+fn whom_nobody_can_answer_in_time_is_told_so_image_by_image() {
+    let config = "[nats.topology]\nmax_jobs_per_lane = 4\n".to_owned();
+    let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    // A worker that holds still: it takes no jobs, and is not known to be gone yet.
+    fleet.workers[0].signal(Signal::STOP);
+    let items = items(&http::post(&fleet.url("/predict/batch?timeout_ms=800"), &[FORM], &form(&variants(9))));
+    let codes: Vec<&str> = items.iter().map(code).collect();
+    // Four find room in the lane and no answer; the others find no room until their time is over.
+    assert_eq!(codes.iter().filter(|code| **code == "deadline_exceeded").count(), 4, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == "overloaded").count(), 5, "{codes:?}");
+    fleet.workers[0].signal(Signal::CONT);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use base64::Engine;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use shoal_shared::npy;
 use shoal_testkit::bus::Streams;
@@ -102,15 +103,18 @@ fn by_hand_as_curl_and_perf_analyzer_ask() {
     assert_eq!((nested.status, &nested.json()["outputs"][1]["shape"]), (200, &json!([1, 5])), "{nested:?}");
 }
 
+/// What makes a request wrong.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn what_is_wrong_is_said_in_the_protocols_own_form() {
     let mut fleet = Fleet::start(FleetPlan::default());
-    let input = |change: &dyn Fn(&mut Value)| {
+    let input = |change: Change<'_>| {
         let mut asked = json!({"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["aGk="]}]});
         change(&mut asked);
         asked
     };
-    let cases: &[(&str, &dyn Fn(&mut Value))] = &[
+    let cases: &[(&str, Change<'_>)] = &[
         ("no input `pixels`", &|asked| asked["inputs"][0]["name"] = json!("pixels")),
         ("INT8", &|asked| asked["inputs"][0]["datatype"] = json!("INT8")),
         ("first axis", &|asked| asked["inputs"][0]["shape"] = json!([0])),
@@ -151,6 +155,7 @@ fn what_is_wrong_is_said_in_the_protocols_own_form() {
         (status(http::get, "/v2/models/digits/infer"), 405),
         (status(http::get, "/v2/nowhere"), 404),
         (status(post, "/v2/health/live"), 405),
+        (status(post, "/v2/repository/models/digits/load"), 404),
         (status(post, "/v2/models/nobody/infer"), 404),
         (status(post, "/v2/models/digits/infer"), 400),
     ] {
@@ -176,6 +181,38 @@ fn what_is_wrong_is_said_in_the_protocols_own_form() {
     let listed = http::post(&fleet.url("/v2/repository/index"), &[], b"{\"ready\": false}").json();
     assert_eq!(listed[0]["state"], "UNAVAILABLE");
     assert_eq!(http::post(&fleet.url("/v2/repository/index"), &[], b"{\"ready\": true}").json(), json!([]));
+}
+
+#[test]
+fn overload_deadline_and_size_have_their_own_status() {
+    let config =
+        "[gateway]\nmax_in_flight = 1\n[gateway.batch]\nmax_infer_bytes = 100000\nmax_items = 100\n".to_owned();
+    let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    let floats = |count: usize, value: f32, timeout: u64| {
+        let data = tensor(value).repeat(count);
+        let asked = json!({
+            "inputs": [{"name": "image", "shape": [count, 1, 8, 8], "datatype": "FP32",
+                        "parameters": {"binary_data_size": data.len()}}],
+            "parameters": {"timeout": timeout},
+        });
+        joined(&asked, &data)
+    };
+    let ask = |(length, body): (String, Vec<u8>)| infer(&fleet, &[("Inference-Header-Content-Length", &length)], &body);
+    // The same tensor a hundred times is one job.
+    assert_eq!(ask(floats(100, 0.5, 30_000_000)).json()["outputs"][2]["shape"], json!([100, 5]));
+    let images: Vec<Vec<u8>> = (0..20).map(|number| images::digit_variant(1, number)).collect();
+    let data = elements(&images.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let asked = json!({"inputs": [{"name": "image", "shape": [20], "datatype": "BYTES",
+                                   "parameters": {"binary_data_size": data.len()}}]});
+    let refused = ask(joined(&asked, &data));
+    assert!(refused.status == 429 && refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(refused.json()["error"].as_str().unwrap().starts_with("image "), "{refused:?}");
+    assert_eq!(infer(&fleet, &[], &vec![b' '; 100_001]).status, 413);
+    // A worker that holds still.
+    fleet.workers[0].signal(Signal::STOP);
+    let late = ask(floats(1, 0.75, 300_000));
+    assert_eq!(late.status, 504, "{late:?}");
+    fleet.workers[0].signal(Signal::CONT);
 }
 
 #[test]

@@ -135,7 +135,8 @@ def check_every_way(client):
                 assert result.as_numpy("score").shape == (10, 5)
                 scores.append(result.as_numpy("score"))
             for compression in ("gzip", "deflate"):
-                result = client.infer(MODEL, make(values, binary), request_compression_algorithm=compression)
+                result = client.infer(MODEL, make(values, binary), request_compression_algorithm=compression,
+                                      response_compression_algorithm=compression)
                 assert labels(result) == expected
     # An image and the tensor that the manifest makes of it are the same to the model.
     for others in scores[1:]:

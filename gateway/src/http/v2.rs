@@ -20,25 +20,24 @@ mod metadata;
 mod outputs;
 mod parameters;
 mod statistics;
+mod target;
 
 use bytes::Buf;
 use futures_util::Stream;
 use serde::Serialize;
-use shoal_shared::failure::{Failure, FailureCode};
-use shoal_shared::names::ModelName;
 use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::path::Tail;
 
 use super::request::{Head, bounds, head};
+use super::upload::{Bounds, receive_whole};
 use super::{error, identified, json, observed, with};
 use crate::admission::Refusal;
 use crate::predict::Predictor;
+use target::{Of, Target, VERSION};
 
 type Route = warp::reply::Response;
 
-/// The only version that a model has.
-const VERSION: &str = "1";
 /// Longest body of a request that is no inference.
 const MAX_SMALL_BODY: usize = 64 * 1024;
 
@@ -71,65 +70,32 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf,
 {
-    let segments: Vec<&str> = asked.path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let takes = |method: Method| if asked.method == method { Ok(()) } else { Err(wrong_method(&method)) };
-    if let ["repository", "index"] = segments[..] {
-        if let Err(response) = takes(Method::POST) {
-            return Ok(response);
+    let target = Target::read(asked.path)?;
+    if asked.method != target.method() {
+        return Ok(wrong_method(&target.method()));
+    }
+    match target {
+        Target::Server => Ok(metadata::server()),
+        Target::Live => Ok(health::live()),
+        Target::Ready => Ok(health::ready(predictor).await),
+        Target::Statistics => Ok(statistics::all(predictor)),
+        Target::Index => {
+            let bounds = Bounds { max_bytes: MAX_SMALL_BODY, ..bounds(predictor) };
+            let charge = predictor.admission().charge();
+            let (body, _charge) = receive_whole(asked.head.announced(), body, bounds, charge).await?;
+            Ok(metadata::index(&body, predictor).await?)
         }
-        let bounds = super::upload::Bounds { max_bytes: MAX_SMALL_BODY, ..bounds(predictor) };
-        let charge = predictor.admission().charge();
-        let (body, _charge) = super::upload::receive_whole(asked.head.announced(), body, bounds, charge).await?;
-        return Ok(metadata::index(&body, predictor).await?);
-    }
-    if let ["models", model, rest @ ..] = &segments[..]
-        && let ["infer"] = without_version(model, rest)?
-    {
-        return match takes(Method::POST) {
-            Ok(()) => infer::infer(asked.head, body, &name(model)?, predictor).await,
-            Err(response) => Ok(response),
-        };
-    }
-    if let Err(response) = takes(Method::GET) {
-        return Ok(response);
-    }
-    match segments[..] {
-        [] => Ok(metadata::server()),
-        ["health", "live"] => Ok(health::live()),
-        ["health", "ready"] => Ok(health::ready(predictor).await),
-        ["models", "stats"] => Ok(statistics::all(predictor)),
-        ["models", model, ref rest @ ..] => {
-            let status = async { predictor.models().resolve(Some(&name(model)?)).await };
-            match without_version(model, rest)? {
-                [] => Ok(metadata::model(&status.await?)),
-                ["config"] => Ok(metadata::config(&status.await?, predictor.config().batch.max_items)),
-                ["ready"] => Ok(health::model(&name(model)?, predictor).await),
-                ["stats"] => Ok(statistics::one(&status.await?, predictor)),
-                _ => Err(no_route(asked.path)),
-            }
+        Target::Model(name, Of::Infer) => infer::infer(asked.head, body, &name, predictor).await,
+        Target::Model(name, Of::Ready) => Ok(health::model(&name, predictor).await),
+        Target::Model(name, of) => {
+            let status = predictor.models().resolve(Some(&name)).await?;
+            Ok(match of {
+                Of::Config => metadata::config(&status, predictor.config().batch.max_items),
+                Of::Statistics => statistics::one(&status, predictor),
+                _ => metadata::model(&status),
+            })
         }
-        _ => Err(no_route(asked.path)),
     }
-}
-
-/// What follows a model's name, its version left out.
-fn without_version<'a, 'b>(model: &str, rest: &'a [&'b str]) -> Result<&'a [&'b str], Failure> {
-    match rest {
-        ["versions", VERSION, rest @ ..] => Ok(rest),
-        ["versions", version, ..] => {
-            let message = format!("model `{model}` has no version {version:?}: of each model version \"1\" is served");
-            Err(Failure::new(FailureCode::NotFound, message))
-        }
-        rest => Ok(rest),
-    }
-}
-
-fn name(model: &str) -> Result<ModelName, Failure> {
-    model.parse().map_err(|error| Failure::new(FailureCode::UnknownModel, format!("no such model: {error}")))
-}
-
-fn no_route(path: &str) -> Refusal {
-    Failure::new(FailureCode::NotFound, format!("there is no such route: /v2/{path}")).into()
 }
 
 /// The protocol's form of an error.
