@@ -1,7 +1,7 @@
 //! Many images in one request: in order, each for itself, streamed both ways, within bounds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 use rustix::process::Signal;
@@ -39,6 +39,14 @@ fn items(answer: &Response) -> Vec<Value> {
         }
         _ => answer.json().as_array().unwrap().clone(),
     }
+}
+
+/// Sends the head of a request, with these headers too.
+fn begin(fleet: &Fleet, headers: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(fleet.url("").trim_start_matches("http://")).unwrap();
+    let kind = "Content-Type: multipart/form-data; boundary=XX";
+    write!(stream, "POST /predict/batch HTTP/1.1\r\nHost: x\r\n{headers}{kind}\r\n\r\n").unwrap();
+    stream
 }
 
 fn code(item: &Value) -> &str {
@@ -82,12 +90,9 @@ fn every_file_has_its_own_answer_in_order() {
 #[test]
 fn the_first_is_answered_before_the_second_is_sent() {
     let fleet = Fleet::start(FleetPlan::default());
-    let mut stream = TcpStream::connect(fleet.url("").trim_start_matches("http://")).unwrap();
+    let mut stream = begin(&fleet, "Accept: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n");
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let chunk = |content: &[u8]| [format!("{:x}\r\n", content.len()).as_bytes(), content, b"\r\n"].concat();
-    let head = "POST /predict/batch HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\
-                Transfer-Encoding: chunked\r\nContent-Type: multipart/form-data; boundary=XX\r\n\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
     let mut next_line = || {
         let mut line = String::new();
         while !line.starts_with('{') {
@@ -198,21 +203,31 @@ fn whoever_hangs_up_leaves_nothing_behind() {
     let models = tempfile::tempdir().unwrap();
     let model = models::add_resnet50(models.path(), false);
     let fleet = Fleet::start(FleetPlan { model, models_dir: Some(models.path().into()), ..FleetPlan::default() });
-    let mut stream = TcpStream::connect(fleet.url("").trim_start_matches("http://")).unwrap();
-    let body = form(&variants(200));
-    let head = format!(
-        "POST /predict/batch HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nContent-Length: {}\r\n\
-         Content-Type: multipart/form-data; boundary=XX\r\n\r\n",
-        body.len()
-    );
-    stream.write_all(&[head.as_bytes(), &body].concat()).unwrap();
-    let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).unwrap();
-    assert!(line.contains("200"), "{line}");
-    drop(stream);
     let url = fleet.url("/metrics");
-    eventually("nobody waits and nothing is held", || {
-        metric(&url, "shoal_gateway_in_flight") == 0.0 && metric(&url, "shoal_gateway_in_flight_bytes") == 0.0
-    });
-    assert!(fleet.worker_metric("shoal_worker_images_total") < 200.0, "the rest was computed for nobody");
+    for accept in ["application/x-ndjson", "application/json"] {
+        let body = form(&variants(200));
+        let mut stream = begin(&fleet, &format!("Accept: {accept}\r\nContent-Length: {}\r\n", body.len()));
+        stream.write_all(&body).unwrap();
+        eventually("the images are being predicted", || metric(&url, "shoal_gateway_in_flight") > 0.0);
+        drop(stream);
+        eventually("nobody waits and nothing is held", || {
+            metric(&url, "shoal_gateway_in_flight") == 0.0 && metric(&url, "shoal_gateway_in_flight_bytes") == 0.0
+        });
+        let computed = fleet.worker_metric("shoal_worker_images_total");
+        assert!(computed < 200.0, "{accept}: the rest was computed for nobody");
+    }
+}
+
+#[test]
+fn who_stops_sending_has_the_answers_so_far() {
+    let config = "[gateway]\nreceive_timeout = \"700ms\"\n".to_owned();
+    let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    let body = form(&variants(4));
+    let mut stream = begin(&fleet, &format!("Connection: close\r\nContent-Length: {}\r\n", body.len()));
+    stream.write_all(&body[..body.len() - 20]).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&stream).read_to_string(&mut answer).unwrap();
+    let items: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let codes: Vec<&str> = items.as_array().unwrap().iter().map(code).collect();
+    assert_eq!(codes, ["none", "none", "none", "request_timeout"], "{answer}");
 }

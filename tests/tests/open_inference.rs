@@ -6,13 +6,16 @@ use std::process::Command;
 use base64::Engine;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use shoal_shared::manifest::Manifest;
 use shoal_shared::npy;
+use shoal_shared::sniff::ImageLimits;
 use shoal_testkit::bus::Streams;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http::{self, Response};
 use shoal_testkit::mutate::Mutator;
 use shoal_testkit::process::repository;
-use shoal_testkit::{eventually, images};
+use shoal_testkit::{eventually, images, models};
+use shoal_worker::image::Preprocessor;
 
 /// `Inference-Header-Content-Length`, in lower case as responses have it.
 const HEAD_LENGTH: &str = "inference-header-content-length";
@@ -181,6 +184,38 @@ fn what_is_wrong_is_said_in_the_protocols_own_form() {
     let listed = http::post(&fleet.url("/v2/repository/index"), &[], b"{\"ready\": false}").json();
     assert_eq!(listed[0]["state"], "UNAVAILABLE");
     assert_eq!(http::post(&fleet.url("/v2/repository/index"), &[], b"{\"ready\": true}").json(), json!([]));
+}
+
+#[test]
+fn a_photograph_and_the_tensor_that_its_manifest_makes_of_it_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = models::add_resnet50(dir.path(), false);
+    let manifest = std::fs::read_to_string(dir.path().join(&model).join("manifest.toml")).unwrap();
+    let manifest = Manifest::parse(&manifest).unwrap();
+    let photo = shoal_loadtest::photograph::jpeg(500, 375, 60_000, 7).unwrap();
+    let limits = ImageLimits::default();
+    let mut preprocessor = Preprocessor::new(&manifest.input, manifest.input.layout, (224, 224), limits);
+    let mut row = vec![0.0; preprocessor.row_len()];
+    preprocessor.prepare(&photo, &mut row).unwrap();
+    let fleet =
+        Fleet::start(FleetPlan { model: model.clone(), models_dir: Some(dir.path().into()), ..FleetPlan::default() });
+    let url = fleet.url(&format!("/v2/models/{model}/infer"));
+    let as_image = http::post(&url, &[("Inference-Header-Content-Length", "0")], &photo).json();
+    let data: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let (length, body) = joined(
+        &json!({"inputs": [{"name": "image", "shape": [1, 3, 224, 224], "datatype": "FP32",
+                            "parameters": {"binary_data_size": data.len()}}]}),
+        &data,
+    );
+    let as_tensor = http::post(&url, &[("Inference-Header-Content-Length", &length)], &body).json();
+    assert_eq!(as_image["outputs"][2], as_tensor["outputs"][2], "{as_image} {as_tensor}");
+    let scores = |answer: &Value| -> Vec<f64> {
+        answer["outputs"][1]["data"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap()).collect()
+    };
+    for (one, other) in scores(&as_image).iter().zip(scores(&as_tensor)) {
+        assert!((one - other).abs() < 1e-5, "{as_image} {as_tensor}");
+    }
+    assert_eq!(fleet.worker_metric("shoal_worker_images_total"), 2.0);
 }
 
 #[test]

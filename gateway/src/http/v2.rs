@@ -11,6 +11,7 @@
 //! is served at a time.
 
 mod call;
+mod encoded;
 mod encoding;
 mod flat;
 mod health;
@@ -21,6 +22,7 @@ mod outputs;
 mod parameters;
 mod statistics;
 mod target;
+mod tensors;
 
 use bytes::Buf;
 use futures_util::Stream;

@@ -71,23 +71,22 @@ impl Call {
         }
         let parameters = &head.parameters;
         parameters.only("a request", &KNOWN)?;
-        let asks_for_state = ["sequence_start", "sequence_end"].map(|name| parameters.flag(name));
-        for asked in asks_for_state {
-            if asked?.unwrap_or_default() {
-                return Err(bad("sequences are not served: no model here keeps a state".into()));
-            }
+        let (start, end) = (parameters.flag("sequence_start")?, parameters.flag("sequence_end")?);
+        if start == Some(true) || end == Some(true) {
+            return Err(bad("sequences are not served: no model here keeps a state".into()));
         }
         let binary = parameters.flag("binary_data_output")?.unwrap_or_default();
         Ok(Self {
+            id: head.id.clone(),
             wanted: Wanted::read(&head.outputs, binary)?,
             top_k: parameters.number("top_k", 1, MAX_TOP_K as u64)?.map_or(DEFAULT_TOP_K, |k| k as usize),
             timeout: parameters.number("timeout", 1, LONGEST)?.map(Duration::from_micros),
             lane: lane(parameters)?,
             ..Self::of(input.images(behind, terms, charge)?, terms)?
-        }
-        .named(head.id))
+        })
     }
 
+    /// These images, and nothing said about them.
     fn of(images: Vec<Bytes>, terms: &Terms) -> Result<Self, Failure> {
         let identified = |image: Bytes| {
             let key = ImageKey::of(terms.digest, &image);
@@ -106,10 +105,6 @@ impl Call {
     /// Whether a part of the answer goes behind its JSON.
     pub(super) fn wants_bytes(&self) -> bool {
         self.wanted.iter().any(Wanted::is_binary)
-    }
-
-    fn named(self, id: Option<String>) -> Self {
-        Self { id, ..self }
     }
 }
 

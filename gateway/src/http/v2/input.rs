@@ -1,19 +1,15 @@
-//! The input of a request as one payload for each image: encoded images as they are, tensors as
-//! `.npy`, from JSON or from the bytes behind it.
+//! The input of a request, as one payload for each image.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use shoal_shared::digest::DigestKind;
 use shoal_shared::failure::{Failure, FailureCode};
-use shoal_shared::npy;
 use shoal_shared::presence::ModelStatus;
 
-use super::flat;
 use super::metadata::IMAGE;
 use super::parameters::Parameters;
+use super::{encoded, tensors};
 use crate::admission::Charge;
 
 /// What an input is held against.
@@ -40,8 +36,10 @@ pub(super) struct Input<'a> {
 }
 
 /// Where the values are.
-enum Source<'a> {
+pub(super) enum Source<'a> {
+    /// In the head.
     Json(&'a RawValue),
+    /// Behind it.
     Binary(Bytes),
 }
 
@@ -52,14 +50,15 @@ impl Input<'_> {
         if self.name != IMAGE && (own.is_empty() || &self.name != own) {
             return Err(bad(format!("there is no input `{}`; there is: {IMAGE}", self.name)));
         }
-        let source = self.source(behind)?;
+        let (source, count) = (self.source(behind)?, self.count(terms)?);
         match self.datatype.as_str() {
-            "BYTES" => self.encoded(source, terms, charge),
-            "FP32" => self.tensors(source, terms, charge),
+            "BYTES" if matches!(self.shape[1..], [] | [1]) => encoded::images(source, count, charge),
+            "BYTES" => Err(bad(format!("the shape is {:?}: encoded images come as [N] or [N, 1]", self.shape))),
+            "FP32" => tensors::payloads(source, count, &self.shape[1..], (terms, charge)),
             other => Err(bad(format!(
                 "input `{}` is {other}: it takes BYTES (encoded images) or FP32 {}",
                 self.name,
-                batch_of(&terms.model)
+                tensors::batch_of(&terms.model)
             ))),
         }
     }
@@ -91,107 +90,6 @@ impl Input<'_> {
             _ => Err(bad(format!("the shape is {:?}: the first axis must be 1 to {}", self.shape, terms.max_items))),
         }
     }
-
-    fn encoded(&self, source: Source<'_>, terms: &Terms, charge: &mut Charge) -> Result<Vec<Bytes>, Failure> {
-        let count = self.count(terms)?;
-        if !matches!(self.shape[1..], [] | [1]) {
-            return Err(bad(format!("the shape is {:?}: encoded images come as [N] or [N, 1]", self.shape)));
-        }
-        match source {
-            Source::Binary(bytes) => cut(bytes, count),
-            Source::Json(data) => {
-                // The texts, and the images that they become.
-                charge.grow(data.get().len() * 2)?;
-                let decode = |(index, text): (usize, String)| {
-                    let decoded = STANDARD.decode(text.trim());
-                    decoded.map(Bytes::from).map_err(|error| bad(format!("image {index} is no base64: {error}")))
-                };
-                flat::read::<String>(data, count)?.into_iter().enumerate().map(decode).collect()
-            }
-        }
-    }
-
-    fn tensors(&self, source: Source<'_>, terms: &Terms, charge: &mut Charge) -> Result<Vec<Bytes>, Failure> {
-        let count = self.count(terms)?;
-        let expected = &terms.model.input_shape;
-        let axis = |axis: &u64| usize::try_from(*axis).ok();
-        let shape: Option<Vec<usize>> = self.shape[1..].iter().map(axis).collect();
-        let fits =
-            |shape: &[usize]| expected.is_empty() || shape.iter().map(|&axis| axis as i64).eq(expected.iter().copied());
-        let shape = shape.filter(|shape| fits(shape)).ok_or_else(|| {
-            bad(format!("the shape is {:?}: this model takes {}", self.shape, batch_of(&terms.model)))
-        })?;
-        let values = shape.iter().try_fold(1u64, |product, &axis| product.checked_mul(axis as u64));
-        let values = values.filter(|values| (1..=terms.max_values).contains(values)).ok_or_else(|| {
-            let message = format!("the shape is {:?}: one image may have 1 to {} values", self.shape, terms.max_values);
-            Failure::new(FailureCode::DimensionsTooLarge, message)
-        })? as usize;
-        let total = count.saturating_mul(values);
-        if let Source::Binary(bytes) = &source
-            && Some(bytes.len()) != total.checked_mul(4)
-        {
-            return Err(bad(format!(
-                "the shape {:?} needs {total} values of 4 bytes, there are {} bytes",
-                self.shape,
-                bytes.len()
-            )));
-        }
-        if let Source::Json(data) = &source
-            && data.get().len() / 2 < total
-        {
-            return Err(bad(format!("`data` has fewer than the {total} values that the shape says")));
-        }
-        let header = npy::header_for(&shape);
-        charge.grow(
-            count * (header.len() + values * 4) + if matches!(source, Source::Json(_)) { total * 4 } else { 0 },
-        )?;
-        let mut payloads = BytesMut::with_capacity(count * (header.len() + values * 4));
-        let mut write = |row: &mut dyn FnMut(&mut BytesMut)| {
-            payloads.extend_from_slice(&header);
-            row(&mut payloads);
-            payloads.split().freeze()
-        };
-        Ok(match source {
-            Source::Binary(bytes) => bytes
-                .chunks(values.max(1) * 4)
-                .map(|row| write(&mut |payload| payload.extend_from_slice(row)))
-                .collect(),
-            Source::Json(data) => {
-                let values_of_all = flat::read::<f32>(data, total)?;
-                let one = |row: &[f32]| {
-                    write(&mut |payload| row.iter().for_each(|value| payload.extend_from_slice(&value.to_le_bytes())))
-                };
-                values_of_all.chunks(values.max(1)).map(one).collect()
-            }
-        })
-    }
-}
-
-/// Elements of a BYTES tensor: each has its length before it, four bytes, little-endian.
-fn cut(mut bytes: Bytes, count: usize) -> Result<Vec<Bytes>, Failure> {
-    let mut elements = Vec::new();
-    while elements.len() < count {
-        let index = elements.len();
-        let Some(length) = bytes.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize) else {
-            return Err(bad(format!("the binary data ends before element {index} of {count}")));
-        };
-        if bytes.len() - 4 < length {
-            let left = bytes.len() - 4;
-            return Err(bad(format!("element {index} says that it has {length} bytes, there are {left}")));
-        }
-        let _ = bytes.split_to(4);
-        elements.push(bytes.split_to(length));
-    }
-    match bytes.len() {
-        0 => Ok(elements),
-        left => Err(bad(format!("{left} bytes follow the {count} elements that the shape says"))),
-    }
-}
-
-/// The model's own tensor with a batch axis, as a person writes it.
-fn batch_of(model: &ModelStatus) -> String {
-    let axes: Vec<String> = model.input_shape.iter().map(i64::to_string).collect();
-    format!("[N, {}]", axes.join(", "))
 }
 
 fn bad(message: String) -> Failure {
