@@ -190,11 +190,12 @@ fn whom_nobody_can_answer_in_time_is_told_so_image_by_image() {
     let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
     // A worker that holds still: it takes no jobs, and is not known to be gone yet.
     fleet.workers[0].signal(Signal::STOP);
-    let items = items(&http::post(&fleet.url("/predict/batch?timeout_ms=800"), &[FORM], &form(&variants(9))));
+    let items = items(&http::post(&fleet.url("/predict/batch?timeout_ms=800"), &[FORM], &form(&variants(40))));
     let codes: Vec<&str> = items.iter().map(code).collect();
-    // Four find room in the lane and no answer; the others find no room until their time is over.
-    assert_eq!(codes.iter().filter(|code| **code == "deadline_exceeded").count(), 4, "{codes:?}");
-    assert_eq!(codes.iter().filter(|code| **code == "overloaded").count(), 5, "{codes:?}");
+    // Those that find room in the lane get no answer; the others find none until their time is over.
+    let late = codes.iter().filter(|code| **code == "deadline_exceeded").count();
+    let refused = codes.iter().filter(|code| **code == "overloaded").count();
+    assert!(late >= 4 && refused > 0 && late + refused == 40, "{codes:?}");
     fleet.workers[0].signal(Signal::CONT);
 }
 
