@@ -289,6 +289,8 @@ fn a_tensor_is_a_job_like_any_other() {
     streams.publish("jobs.digits.bulk", &[("Shoal-Job".into(), "good".into())], npy(&[1, 8, 8], 0.25));
     streams.publish("jobs.digits.bulk", &[("Shoal-Job".into(), "bad".into())], npy(&[64], 0.25));
     eventually("both are settled", || streams.messages("JOBS") == Some(0));
+    assert_eq!(streams.result("good")["success"], true, "{}", streams.result("good"));
+    assert!(streams.result("bad")["detail"].as_str().unwrap().contains("[1, 8, 8]"), "{}", streams.result("bad"));
     let url = fleet.url("/predict");
     let first = http::post(&url, &[], &npy(&[1, 8, 8], 0.25));
     assert_eq!((first.status, &first.json()["cache"]), (200, &json!("shared")), "{first:?}");
