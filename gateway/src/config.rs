@@ -39,6 +39,8 @@ pub struct GatewayConfig {
     pub max_in_flight: usize,
     /// Bytes of uploads held at once; more are refused.
     pub max_in_flight_bytes: usize,
+    /// Bounds on requests with several images.
+    pub batch: BatchConfig,
     /// Connections held open at once; more wait to be accepted.
     pub max_connections: usize,
     /// Who may have a larger or smaller share when it gets tight, by name.
@@ -61,8 +63,6 @@ pub struct GatewayConfig {
     pub keep_images: bool,
     /// Webhooks may call addresses that are not public. For tests and closed networks.
     pub webhooks_to_private_addresses: bool,
-    /// Images in one batch.
-    pub max_batch_items: usize,
     /// Threads of the runtime; 0: all cores.
     pub threads: usize,
     /// The memory tier of the cache.
@@ -93,6 +93,26 @@ pub struct TenantConfig {
 
 fn one() -> f64 {
     1.0
+}
+
+/// Bounds on requests with several images: `POST /predict/batch` and `infer`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Most images in one request.
+    pub max_items: usize,
+    /// Images of one request that are predicted at once.
+    pub concurrency: usize,
+    /// Bytes of images that `POST /predict/batch` reads ahead.
+    pub max_ahead_bytes: usize,
+    /// Most bytes of an `infer` request, which is read whole.
+    pub max_infer_bytes: usize,
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { max_items: 256, concurrency: 64, max_ahead_bytes: 64 << 20, max_infer_bytes: 64 << 20 }
+    }
 }
 
 /// The memory tier of the cache.
@@ -127,6 +147,7 @@ impl Default for GatewayConfig {
             max_timeout: Duration::from_secs(300),
             max_in_flight: 4096,
             max_in_flight_bytes: 512 << 20,
+            batch: BatchConfig::default(),
             max_connections: 10_000,
             tenants: BTreeMap::new(),
             header_timeout: Duration::from_secs(60),
@@ -137,7 +158,6 @@ impl Default for GatewayConfig {
             cors_origins: Vec::new(),
             keep_images: false,
             webhooks_to_private_addresses: false,
-            max_batch_items: 256,
             threads: 0,
             cache: CacheConfig::default(),
             otlp_endpoint: None,
@@ -178,6 +198,11 @@ impl GatewayConfig {
                 "at least gateway.limits.max_bytes, so that the largest image fits",
             ));
         }
+        for (key, value) in [("max_items", self.batch.max_items), ("concurrency", self.batch.concurrency)] {
+            if value == 0 || value > 65_536 {
+                return Err(ConfigError::invalid(&format!("gateway.batch.{key}"), value, "1 to 65536"));
+            }
+        }
         for (name, tenant) in &self.tenants {
             if ImageSha256::parse(&tenant.key_sha256).is_none() {
                 let key = format!("gateway.tenants.{name}.key_sha256");
@@ -204,9 +229,6 @@ impl GatewayConfig {
                 let expected = "`*`, or scheme and host as in https://app.example.com";
                 return Err(ConfigError::invalid("gateway.cors_origins", origin, expected));
             }
-        }
-        if self.max_batch_items == 0 {
-            return Err(ConfigError::invalid("gateway.max_batch_items", 0, "at least 1"));
         }
         self.auth.check()?;
         if self.max_connections == 0 {

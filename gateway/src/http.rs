@@ -3,6 +3,8 @@
 //! | route | module |
 //! | --- | --- |
 //! | `POST /predict`, `GET /predictions/{sha256}` | [`predict`] |
+//! | `POST /predict/batch` | [`batch`] |
+//! | `/v2/*` | [`v2`] |
 //! | `/jobs`, `/jobs/{id}`, `/webhooks/secret` | [`jobs`] |
 //! | `GET /jobs/{id}/events` | [`events`] |
 //! | `POST /login`, `/user`, `/keys`, `GET /api/session` | [`account`] |
@@ -17,6 +19,7 @@
 //! Every request comes in through the [`door`].
 
 mod account;
+mod batch;
 mod body;
 mod caching;
 mod classic;
@@ -33,6 +36,7 @@ mod request;
 pub(crate) mod server;
 pub(crate) mod tls;
 mod upload;
+mod v2;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -68,6 +72,7 @@ pub(crate) fn routes(
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
     let predictor = front.predictor.clone();
     let api = predict::post(front.clone()).or(predict::known(predictor.clone())).unify();
+    let several = batch::post(predictor.clone()).or(v2::routes(predictor.clone())).unify();
     let info = info::models(predictor.clone())
         .or(info::healthz())
         .unify()
@@ -83,6 +88,8 @@ pub(crate) fn routes(
         .unify();
     let page = page::routes().or(page::samples(predictor)).unify();
     api.boxed()
+        .or(several.boxed())
+        .unify()
         .or(jobs::routes(&front))
         .unify()
         .or(info.boxed())

@@ -13,6 +13,7 @@
 //! | [`cache`] | the memory tier, in front of the shared bucket |
 //! | [`flights`] | one job for all who ask the same at the same time |
 //! | [`models`] | which models exist, and who serves them |
+//! | [`statistics`] | counts and times of each model |
 //! | [`http`] | routes, bodies, errors, the page |
 //! | [`micro`] | `predict.<model>` over NATS |
 //! | [`app`] | one gateway, assembled |
@@ -33,4 +34,5 @@ pub mod metrics;
 pub mod micro;
 pub mod models;
 pub mod predict;
+pub mod statistics;
 pub mod webhooks;

@@ -22,7 +22,9 @@ pub use streams::StreamMetrics;
 /// The histogram that has exemplars.
 const REQUEST_SECONDS: &str = "shoal_gateway_request_seconds";
 /// Routes that are timed: a series that appears later lacks its beginning in every rate.
-const ROUTES: [&str; 4] = ["/predict", "/predictions", "/jobs", "/jobs/{id}"];
+const ROUTES: [&str; 7] = ["/predict", "/predict/batch", "/predictions", "/jobs", "/jobs/{id}", "/v2", "/v2/infer"];
+/// Routes whose answer somebody waits for.
+const PREDICTING: [&str; 2] = ["/predict", "/v2/infer"];
 /// Bounds at which predictions are refused.
 const BOUNDS: [&str; 3] = ["in_flight", "share", "wait"];
 
@@ -253,15 +255,8 @@ impl GatewayMetrics {
 
     /// Requests for predictions so far, by bucket of their time; the last is beyond every bound.
     pub fn request_buckets(&self) -> Vec<u64> {
-        let histogram = self.request_seconds.with_label_values(&["/predict"]);
-        let families = histogram.collect();
-        let Some(measured) = families.first().and_then(|family| family.get_metric().first()) else { return Vec::new() };
-        let measured = measured.get_histogram();
-        let bounds = measured.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
-        let cumulated: Vec<u64> = bounds.map(|bucket| bucket.cumulative_count()).collect();
-        let ends = cumulated.iter().copied().chain([measured.get_sample_count()]);
-        let starts = std::iter::once(0).chain(cumulated.iter().copied());
-        ends.zip(starts).map(|(end, start)| end.saturating_sub(start)).collect()
+        let [predict, infer] = PREDICTING.map(|route| buckets(&self.request_seconds.with_label_values(&[route])));
+        predict.iter().zip(infer).map(|(one, other)| one + other).collect()
     }
 
     /// What was seen last of one lane.
@@ -293,4 +288,16 @@ pub struct Computed {
     pub count: u64,
     /// Their times, summed.
     pub stages: StageTimes,
+}
+
+/// What a histogram has counted in each of its buckets; the last is beyond every bound.
+fn buckets(histogram: &Histogram) -> Vec<u64> {
+    let families = histogram.collect();
+    let Some(measured) = families.first().and_then(|family| family.get_metric().first()) else { return Vec::new() };
+    let measured = measured.get_histogram();
+    let bounds = measured.get_bucket().iter().filter(|bucket| bucket.upper_bound().is_finite());
+    let cumulated: Vec<u64> = bounds.map(|bucket| bucket.cumulative_count()).collect();
+    let ends = cumulated.iter().copied().chain([measured.get_sample_count()]);
+    let starts = std::iter::once(0).chain(cumulated.iter().copied());
+    ends.zip(starts).map(|(end, start)| end.saturating_sub(start)).collect()
 }

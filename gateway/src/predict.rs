@@ -41,6 +41,7 @@ use crate::config::GatewayConfig;
 use crate::flights::Flights;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
+use crate::statistics::Statistics;
 
 /// A request for a prediction.
 #[derive(Clone)]
@@ -133,6 +134,7 @@ pub(crate) struct Inner {
     pub(crate) claims: Claims,
     pub(crate) register: Register,
     pub(crate) admission: Admission,
+    statistics: Statistics,
     spans: Spans,
     judged: RwLock<Arc<Judged>>,
     flights: Flights<Landed>,
@@ -186,6 +188,7 @@ impl Predictor {
             claims,
             register,
             admission,
+            statistics: Statistics::default(),
             spans,
             judged: RwLock::default(),
             flights,
@@ -260,6 +263,11 @@ impl Predictor {
         }
     }
 
+    /// Counts and times of each model.
+    pub fn statistics(&self) -> &Statistics {
+        &self.0.statistics
+    }
+
     /// The door.
     pub fn admission(&self) -> &Admission {
         &self.0.admission
@@ -309,14 +317,17 @@ impl Predictor {
 
     /// Answers, one way or another, within the deadline.
     pub async fn predict(&self, ask: Ask) -> Result<Answered, Refusal> {
-        let answered = self.answer(ask).await?;
+        let asked = Instant::now();
+        let model = self.0.models.resolve(ask.model.as_ref()).await?;
+        let name = model.name.clone();
+        let answered = self.answer(ask, model, asked).await;
+        self.0.statistics.record(&name, asked.elapsed(), &answered);
+        let answered = answered?;
         self.0.metrics.predicted(answered.source, answered.entry.prediction.infer_us);
         Ok(answered)
     }
 
-    async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
-        let asked = Instant::now();
-        let model = self.0.models.resolve(ask.model.as_ref()).await?;
+    async fn answer(&self, ask: Ask, model: ModelStatus, asked: Instant) -> Result<Answered, Refusal> {
         let key = CacheKey { model: model.digest.clone(), image: ask.digest };
         let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
         if by_cache && let Some(hit) = self.remembered(&key, asked) {

@@ -5,6 +5,7 @@
 //! | [`names`] | job ids, model names, lanes: every token that ends up in a subject |
 //! | [`headers`] | names of the job headers, and the deadline they carry |
 //! | [`digest`] | SHA-256 and MD5 of an upload in one pass; cache keys |
+//! | [`npy`] | tensors as payloads: the header of numpy's format |
 //! | [`sniff`] | image format and dimensions from the header, and the limits on them |
 //! | [`prediction`] | what a model says about an image |
 //! | [`failure`] | why there is no prediction, as a stable code |
@@ -32,6 +33,7 @@ pub mod locate;
 pub mod manifest;
 pub mod metrics;
 pub mod names;
+pub mod npy;
 pub mod prediction;
 pub mod presence;
 pub mod process;

@@ -110,7 +110,10 @@ pub struct ModelStatus {
     pub max_batch: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Input tensor shape without the batch axis.
+    /// Name of the input tensor; empty until a session has been built.
+    #[serde(default)]
+    pub input_name: String,
+    /// Input tensor shape without the batch axis; empty until a session has been built.
     pub input_shape: Vec<i64>,
     /// Milliseconds for an image in a full batch, measured at warm-up and since.
     pub image_ms: f32,

@@ -9,6 +9,7 @@ use imagesize::{ImageError, ImageType};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, FailureCode};
+use crate::npy::{self, is_npy};
 
 /// Formats that workers decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum ImageFormat {
     Bmp,
     /// TIFF; of several pages the first.
     Tiff,
+    /// No image but a tensor that takes its place: the model's input, ready made.
+    Npy,
 }
 
 impl ImageFormat {
@@ -38,6 +41,7 @@ impl ImageFormat {
             ImageFormat::Gif => "gif",
             ImageFormat::Bmp => "bmp",
             ImageFormat::Tiff => "tiff",
+            ImageFormat::Npy => "npy",
         }
     }
 
@@ -65,9 +69,9 @@ impl fmt::Display for ImageFormat {
 pub struct ImageHeader {
     /// The format, by content, never by file name.
     pub format: ImageFormat,
-    /// Width in pixels.
+    /// Width in pixels; of a tensor the number of its values.
     pub width: u32,
-    /// Height in pixels.
+    /// Height in pixels; of a tensor 1.
     pub height: u32,
 }
 
@@ -91,6 +95,9 @@ impl Default for ImageLimits {
 
 /// The format that the first bytes announce.
 pub fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    if is_npy(bytes) {
+        return Some(ImageFormat::Npy);
+    }
     imagesize::image_type(bytes).ok().and_then(ImageFormat::of)
 }
 
@@ -103,12 +110,17 @@ pub fn sniff(bytes: &[u8], limits: &ImageLimits) -> Result<ImageHeader, Failure>
         let message = format!("the image has {} bytes, the limit is {}", bytes.len(), limits.max_bytes);
         return Err(Failure::new(FailureCode::TooLarge, message));
     }
+    if is_npy(bytes) {
+        // Three channels a pixel are the most that a model takes.
+        let tensor = npy::header(bytes, limits.max_pixels.saturating_mul(3))?;
+        return Ok(ImageHeader { format: ImageFormat::Npy, width: side(tensor.values()), height: 1 });
+    }
     let kind = imagesize::image_type(bytes).map_err(|_| not_an_image())?;
     let format = ImageFormat::of(kind).ok_or_else(|| {
         let name = kind_name(kind);
         Failure::new(
             FailureCode::UnsupportedFormat,
-            format!("{name} images are not served: send JPEG, PNG, WebP, GIF, BMP or TIFF"),
+            format!("{name} images are not served: send JPEG, PNG, WebP, GIF, BMP or TIFF, or a tensor (.npy)"),
         )
     })?;
     let size = imagesize::blob_size(bytes).map_err(|error| match error {
@@ -147,7 +159,7 @@ fn side(pixels: usize) -> u32 {
 fn not_an_image() -> Failure {
     Failure::new(
         FailureCode::NotAnImage,
-        "the bytes are not an image: no JPEG, PNG, WebP, GIF, BMP or TIFF signature was found",
+        "the bytes are not an image: no JPEG, PNG, WebP, GIF, BMP, TIFF or .npy signature was found",
     )
 }
 

@@ -13,6 +13,7 @@ use shoal_shared::codec;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::manifest::{InputSpec, Layout};
 use shoal_shared::names::JobId;
+use shoal_shared::npy;
 use shoal_shared::prediction::{Class, Outcome, Prediction, Served, Timings};
 use shoal_shared::sniff::{ImageLimits, format_of, sniff};
 use shoal_testkit::bus::Streams;
@@ -68,6 +69,21 @@ fn images() {
             assert!(u64::from(pixels.width) * u64::from(pixels.height) <= LIMITS.max_pixels);
         }
         let _ = preprocessor.prepare(input, &mut row);
+    });
+}
+
+#[test]
+fn tensors() {
+    let mut preprocessor = Preprocessor::new(&InputSpec::default(), Layout::Nchw, (4, 4), LIMITS);
+    let mut row = vec![0.0; preprocessor.row_len()];
+    let tensor = |shape: &[usize]| [npy::header_for(shape), vec![0; shape.iter().product::<usize>() * 4]].concat();
+    let other = b"\x93NUMPY\x02\0\x3c\0\0\0{'shape': (2,), \"fortran_order\": True, 'descr': '<f8'}   \n".to_vec();
+    feed("tensor", vec![tensor(&[3, 4, 4]), tensor(&[1, 3, 4, 4]), other], |input| {
+        let header = sniff(input, &LIMITS);
+        if preprocessor.prepare(input, &mut row).is_ok() {
+            assert!(header.is_ok(), "taken, and refused at the door: {header:?}");
+            assert!(row.iter().all(|value| value.is_finite()));
+        }
     });
 }
 

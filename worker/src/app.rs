@@ -261,6 +261,7 @@ impl Heart {
                 title: model.manifest.title.clone(),
                 max_batch: crew.shape.in_flight(),
                 classes: crew.wide.classes(),
+                input_name: crew.wide.input().name.clone(),
                 input_shape: crew.wide.input().shape(1)[1..].to_vec(),
                 image_ms: crew.image_ms,
             },

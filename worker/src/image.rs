@@ -1,7 +1,8 @@
-//! From encoded bytes to the model's input. Pure functions of (bytes, manifest); no I/O.
+//! From encoded bytes, or a tensor, to the model's input. Pure functions of (bytes, manifest); no I/O.
 
 mod decode;
 mod jpeg;
+mod npy;
 mod prepare;
 mod resize;
 

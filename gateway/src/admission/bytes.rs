@@ -28,17 +28,18 @@ impl Charge {
         Self::new(Held::default(), usize::MAX, IntGauge::new("unused", "unused").unwrap())
     }
 
-    /// Some more arrived.
+    /// Some more arrived. What is refused is not counted: the same may be tried again.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
         // Counted first and checked after: concurrent arrivals can refuse one too many, never
         // admit one too many.
-        self.bytes += bytes;
-        self.gauge.add(bytes as i64);
         let held = self.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if held > self.most {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
             let message = format!("{} bytes of uploads are in flight, as many as this gateway holds", self.most);
             return Err(Failure::new(FailureCode::Overloaded, message));
         }
+        self.bytes += bytes;
+        self.gauge.add(bytes as i64);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::reply::Response;
 
-use super::{error, openapi};
+use super::{error, openapi, v2};
 use crate::accounts::config::AuthMode;
 use crate::accounts::{Accounts, Caller, Left, Scope, unauthorized};
 use crate::admission::Refusal;
@@ -65,7 +65,8 @@ impl Door {
             }
             Err((refusal, left)) => {
                 discard(request).await;
-                (error::refused(&refusal), left)
+                let in_protocol = place.1 == "/v2" || place.1.starts_with("/v2/");
+                (if in_protocol { v2::refused(&refusal) } else { error::refused(&refusal) }, left)
             }
         };
         if response.status() == StatusCode::UNAUTHORIZED {

@@ -16,9 +16,13 @@ pub(super) fn response(failure: &Failure) -> warp::reply::Response {
     json(status, &ErrorBody::of(failure))
 }
 
-/// The response for a refusal: `Retry-After` says when it passes, in whole seconds, rounded up.
+/// The response for a refusal.
 pub(super) fn refused(refusal: &Refusal) -> warp::reply::Response {
-    let mut response = response(&refusal.failure);
+    retry_after(response(&refusal.failure), refusal)
+}
+
+/// `Retry-After` says when a refusal passes, in whole seconds, rounded up.
+pub(super) fn retry_after(mut response: warp::reply::Response, refusal: &Refusal) -> warp::reply::Response {
     if let Some(after) = refusal.retry_after {
         let seconds = after.as_secs_f64().ceil().clamp(1.0, 600.0) as u64;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

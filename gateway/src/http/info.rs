@@ -30,9 +30,10 @@ pub(super) fn healthz() -> impl Filter<Extract = (Route,), Error = warp::Rejecti
     warp::path!("healthz").and(warp::get()).map(|| json(StatusCode::OK, &serde_json::json!({"status": "ok"})))
 }
 
+/// Whether predictions can be answered, and what is missing.
 #[derive(Serialize)]
-struct Readiness {
-    ready: bool,
+pub(super) struct Readiness {
+    pub(super) ready: bool,
     nats: bool,
     queue: bool,
     workers: usize,
@@ -41,13 +42,23 @@ struct Readiness {
 /// `GET /readyz`: NATS is reachable, the queue is there, a worker takes jobs.
 pub(super) fn readyz(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
     warp::path!("readyz").and(warp::get()).and(with(predictor)).then(|predictor: Predictor| async move {
-        let nats = predictor.bus().is_up();
-        let queue = nats && predictor.bus().accepts_jobs().await;
-        let workers = predictor.models().fleet().ready(None);
-        let ready = queue && workers > 0;
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(status, &Readiness { ready, nats, queue, workers })
+        let readiness = readiness(&predictor).await;
+        json(readiness.status(), &readiness)
     })
+}
+
+/// Looks at everything that a prediction needs.
+pub(super) async fn readiness(predictor: &Predictor) -> Readiness {
+    let nats = predictor.bus().is_up();
+    let queue = nats && predictor.bus().accepts_jobs().await;
+    let workers = predictor.models().fleet().ready(None);
+    Readiness { ready: queue && workers > 0, nats, queue, workers }
+}
+
+impl Readiness {
+    pub(super) fn status(&self) -> StatusCode {
+        if self.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    }
 }
 
 /// `GET /metrics`.

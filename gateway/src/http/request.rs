@@ -76,6 +76,12 @@ pub(super) fn number(query: &Query, name: &str, most: u64) -> Result<Option<u64>
     }
 }
 
+/// What bounds one image.
+pub(super) fn bounds(predictor: &Predictor) -> Bounds {
+    let config = predictor.config();
+    Bounds { max_bytes: config.limits.max_bytes, timeout: config.receive_timeout, digest: predictor.digest_kind() }
+}
+
 /// A request read whole.
 pub(super) struct Asked {
     pub(super) ask: Ask,
@@ -87,8 +93,17 @@ pub(super) struct Asked {
 }
 
 impl Head {
-    fn text(&self, name: impl header::AsHeaderName) -> Option<&str> {
+    pub(super) fn text(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// What the head says about the body.
+    pub(super) fn announced(&self) -> Announced<'_> {
+        Announced {
+            content_type: self.text(header::CONTENT_TYPE),
+            length: self.text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
+            waits_for_consent: self.headers.contains_key(header::EXPECT),
+        }
     }
 
     /// Reads the body, bounded in bytes and time. `lane` is taken when the query names none.
@@ -98,31 +113,27 @@ impl Head {
         B: Buf,
     {
         let options = Options::read(&self.query)?;
-        let announced = Announced {
-            content_type: self.text(header::CONTENT_TYPE),
-            length: self.text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
-            waits_for_consent: self.headers.contains_key(header::EXPECT),
-        };
-        let config = predictor.config();
-        let bounds = Bounds {
-            max_bytes: config.limits.max_bytes,
-            timeout: config.receive_timeout,
-            digest: predictor.digest_kind(),
-        };
-        let upload = receive(announced, body, bounds, predictor.admission().charge()).await?;
-        let Upload { image, file_name, digest, receive, hash, charge } = upload;
-        let ask = Ask {
-            model: options.model,
-            image,
-            digest,
+        let bounds = bounds(predictor);
+        let upload = receive(self.announced(), body, bounds, predictor.admission().charge()).await?;
+        let (receive, hash) = (upload.receive, upload.hash);
+        let file_name = upload.file_name.clone();
+        let ask = self.ask_for(upload, &options, lane);
+        Ok(Asked { ask, top_k: options.top_k, file_name, upload: (receive.saturating_sub(hash), hash) })
+    }
+
+    /// What this request asks about one image.
+    pub(super) fn ask_for(&self, upload: Upload, options: &Options, lane: Lane) -> Ask {
+        Ask {
+            model: options.model.clone(),
+            image: upload.image,
+            digest: upload.digest,
             lane: options.lane.unwrap_or(lane),
             timeout: options.timeout,
             caching: caching::wishes(&self.headers),
             trace: self.trace.clone(),
             tenant: self.tenant(),
-            charge: Arc::new(charge),
-        };
-        Ok(Asked { ask, top_k: options.top_k, file_name, upload: (receive.saturating_sub(hash), hash) })
+            charge: upload.charge,
+        }
     }
 
     /// On whose behalf: whoever the credentials belong to, or an address.

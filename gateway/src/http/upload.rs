@@ -1,25 +1,24 @@
 //! Reading an upload: raw body or multipart, hashed while it arrives, bounded in bytes and time.
 
+mod collected;
+mod form;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt, TryStreamExt};
-use multer::{Constraints, Multipart, SizeLimit};
 use parking_lot::Mutex;
-use shoal_shared::digest::{DigestKind, Hasher, ImageKey};
+use shoal_shared::digest::{DigestKind, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 
-use crate::admission::Charge;
+pub(super) use collected::{Collected, Pieces};
+pub(super) use form::{File, Files, is_form};
 
-/// Form fields beside the file are few and short; they are skipped.
-const MAX_OTHER_FIELD: u64 = 64 * 1024;
-/// Parts that are looked at before the form counts as nonsense.
-const MAX_PARTS: usize = 32;
-/// Boundaries, part headers and small fields around the image.
-const MULTIPART_OVERHEAD: usize = 256 * 1024;
+use crate::admission::Charge;
+use form::MULTIPART_OVERHEAD;
 
 /// Bytes of a refused upload that are read and thrown away.
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
@@ -36,7 +35,7 @@ pub(super) struct Upload {
     pub(super) receive: Duration,
     /// Of that, for hashing.
     pub(super) hash: Duration,
-    pub(super) charge: Charge,
+    pub(super) charge: Arc<Charge>,
 }
 
 /// What the request's head says about the upload.
@@ -52,10 +51,11 @@ pub(super) struct Announced<'a> {
 pub(super) struct Bounds {
     pub(super) max_bytes: usize,
     pub(super) timeout: Duration,
+    /// How it is hashed.
     pub(super) digest: DigestKind,
 }
 
-/// Reads the whole upload, or says what is wrong with it.
+/// Reads one image, as the body or the first file of a form, or says what is wrong with it.
 pub(super) async fn receive<S, B>(
     announced: Announced<'_>,
     body: S,
@@ -63,76 +63,102 @@ pub(super) async fn receive<S, B>(
     charge: Charge,
 ) -> Result<Upload, Failure>
 where
-    S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf,
 {
     let begun = Instant::now();
-    let content_type = announced.content_type;
-    let boundary = content_type.and_then(|kind| multer::parse_boundary(kind).ok());
-    let is_form = content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("multipart/"));
-    let allowed = bounds.max_bytes + if is_form { MULTIPART_OVERHEAD } else { 0 };
-    if let Some(length) = announced.length.filter(|&length| length > allowed as u64) {
+    let collected = Collected::new(bounds, charge);
+    let read = if is_form(announced.content_type) {
+        let files = |chunks| Files::open(announced.content_type, chunks, bounds, 1);
+        bounded(&announced, body, (bounds, MULTIPART_OVERHEAD), |chunks| read_form(files(chunks), collected)).await
+    } else {
+        bounded(&announced, body, (bounds, 0), |chunks| read_raw(chunks, collected)).await
+    };
+    Ok(read?.finish(begun.elapsed()))
+}
+
+/// Reads a body that is no image, whole.
+pub(super) async fn receive_whole<S, B>(
+    announced: Announced<'_>,
+    body: S,
+    bounds: Bounds,
+    charge: Charge,
+) -> Result<(Bytes, Charge), Failure>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    B: Buf,
+{
+    let mut pieces = Pieces::new(bounds.max_bytes, charge);
+    let read = |mut chunks: Shared| async move {
+        while let Some(chunk) = chunks.next().await {
+            pieces.push(chunk.map_err(|_| broken_off())?)?;
+        }
+        Ok(pieces)
+    };
+    Ok(bounded(&announced, body, (bounds, 0), read).await?.finish())
+}
+
+/// Has a body read within its bounds, and what is left of it thrown away when that fails. The body may
+/// have some bytes more than what is read of it.
+async fn bounded<T, S, B, R>(
+    announced: &Announced<'_>,
+    body: S,
+    (bounds, overhead): (Bounds, usize),
+    read: impl FnOnce(Shared) -> R,
+) -> Result<T, Failure>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+    B: Buf,
+    R: Future<Output = Result<T, Failure>>,
+{
+    let body = Shared::new(body);
+    if let Some(length) = announced.length.filter(|&length| length > (bounds.max_bytes + overhead) as u64) {
         if !announced.waits_for_consent {
             discard(body).await;
         }
         return Err(too_large(length, bounds.max_bytes));
     }
-    let body = Shared::new(body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining())));
-    let chunks = body.clone();
     let reading = async {
-        let read = match (is_form, boundary) {
-            (true, Some(boundary)) => read_form(chunks, boundary, Collected::new(bounds, charge)).await,
-            (true, None) => Err(bad_request("the multipart content type has no boundary")),
-            (false, _) => read_raw(chunks, Collected::new(bounds, charge)).await,
-        };
+        let read = read(body.clone()).await;
         if read.is_err() {
             discard(body).await;
         }
         read
     };
-    let collected = tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| {
-        let message = format!("the upload was not complete after {:?}", bounds.timeout);
-        Failure::new(FailureCode::RequestTimeout, message)
-    })??;
-    let (hash, file_name) = (collected.hashing, collected.file_name.clone());
-    let (image, digest, charge) = collected.finish();
-    Ok(Upload { image, file_name, digest, receive: begun.elapsed(), hash, charge })
+    tokio::time::timeout(bounds.timeout, reading).await.map_err(|_| too_slow(bounds.timeout))?
 }
+
+type Chunks = dyn Stream<Item = Result<Bytes, warp::Error>> + Send;
 
 /// A body that outlives whoever reads it: what a parser leaves is still there.
-struct Shared<S>(Arc<Mutex<S>>);
+#[derive(Clone)]
+pub(super) struct Shared(Arc<Mutex<Pin<Box<Chunks>>>>);
 
-impl<S> Shared<S> {
-    fn new(stream: S) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
+impl Shared {
+    pub(super) fn new<S, B>(body: S) -> Self
+    where
+        S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
+        B: Buf,
+    {
+        Self(Arc::new(Mutex::new(Box::pin(body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))))))
     }
 }
 
-impl<S> Clone for Shared<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
+impl Stream for Shared {
+    type Item = Result<Bytes, warp::Error>;
 
-impl<S: Stream + Unpin> Stream for Shared<S> {
-    type Item = S::Item;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.lock().poll_next_unpin(context)
     }
 }
 
 /// Most clients read the answer only after they have sent everything; closing on them would turn
 /// the refusal into a broken pipe. Bounded in bytes and time.
-async fn discard<S, B>(mut body: S)
-where
-    S: Stream<Item = Result<B, warp::Error>> + Unpin,
-    B: Buf,
-{
+pub(super) async fn discard(mut body: Shared) {
     let reading = async {
         let mut discarded = 0;
         while let Some(Ok(chunk)) = body.next().await {
-            discarded += chunk.remaining();
+            discarded += chunk.len();
             if discarded > MAX_DISCARDED {
                 return;
             }
@@ -141,105 +167,39 @@ where
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
-async fn read_raw<S, E>(mut chunks: S, mut collected: Collected) -> Result<Collected, Failure>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-{
+async fn read_raw(mut chunks: Shared, mut collected: Collected) -> Result<Collected, Failure> {
     while let Some(chunk) = chunks.next().await {
-        collected.push(chunk.map_err(|_| bad_request("the connection broke off during the upload"))?)?;
+        collected.push(chunk.map_err(|_| broken_off())?)?;
     }
     Ok(collected)
 }
 
-async fn read_form<S, E>(chunks: S, boundary: String, mut collected: Collected) -> Result<Collected, Failure>
-where
-    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
-{
-    let max_bytes = collected.max_bytes;
-    let limits = SizeLimit::new()
-        .whole_stream((max_bytes + MULTIPART_OVERHEAD) as u64)
-        .per_field(MAX_OTHER_FIELD)
-        .for_field("file", max_bytes as u64 + 1);
-    let mut form = Multipart::with_constraints(chunks, boundary, Constraints::new().size_limit(limits));
-    for _ in 0..MAX_PARTS {
-        let Some(mut field) = form.next_field().await.map_err(|error| bad_form(&error, max_bytes))? else {
-            return Err(Failure::new(FailureCode::MissingField, "the form has no field `file`"));
-        };
-        if field.name() != Some("file") {
-            continue;
-        }
-        collected.file_name = Some(field.file_name().unwrap_or_default().to_owned());
-        while let Some(chunk) = field.chunk().await.map_err(|error| bad_form(&error, max_bytes))? {
-            collected.push(chunk)?;
-        }
-        return Ok(collected);
+/// The first file of a form; what comes after it is not looked at.
+async fn read_form(files: Result<Files, Failure>, mut collected: Collected) -> Result<Collected, Failure> {
+    let mut files = files?;
+    let Some(mut file) = files.next().await? else { return Err(no_file()) };
+    collected.file_name = Some(file.name().unwrap_or_default().to_owned());
+    while let Some(chunk) = file.chunk().await? {
+        collected.push(chunk)?;
     }
-    Err(bad_request("the form has too many parts and no field `file` among the first"))
+    Ok(collected)
 }
 
-fn bad_form(error: &multer::Error, max_bytes: usize) -> Failure {
-    match error {
-        multer::Error::FieldSizeExceeded { limit, .. } | multer::Error::StreamSizeExceeded { limit } => {
-            too_large(*limit, max_bytes)
-        }
-        error => bad_request(&format!("the multipart form is malformed: {error}")),
-    }
+/// The form has no image.
+pub(super) fn no_file() -> Failure {
+    Failure::new(FailureCode::MissingField, "the form has no field `file`")
 }
 
-/// Chunks of an upload and their digest so far.
-struct Collected {
-    file_name: Option<String>,
-    chunks: Vec<Bytes>,
-    length: usize,
-    hasher: Hasher,
-    hashing: Duration,
-    max_bytes: usize,
-    charge: Charge,
-}
-
-impl Collected {
-    fn new(bounds: Bounds, charge: Charge) -> Self {
-        let hasher = Hasher::new(bounds.digest);
-        Self {
-            file_name: None,
-            chunks: Vec::new(),
-            length: 0,
-            hasher,
-            hashing: Duration::ZERO,
-            max_bytes: bounds.max_bytes,
-            charge,
-        }
-    }
-
-    fn push(&mut self, chunk: Bytes) -> Result<(), Failure> {
-        self.length += chunk.len();
-        if self.length > self.max_bytes {
-            return Err(too_large(self.length as u64, self.max_bytes));
-        }
-        self.charge.grow(chunk.len())?;
-        let begun = Instant::now();
-        self.hasher.update(&chunk);
-        self.hashing += begun.elapsed();
-        self.chunks.push(chunk);
-        Ok(())
-    }
-
-    fn finish(mut self) -> (Bytes, ImageKey, Charge) {
-        let image = match self.chunks.len() {
-            1 => self.chunks.swap_remove(0),
-            _ => {
-                let mut whole = BytesMut::with_capacity(self.length);
-                self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
-                whole.freeze()
-            }
-        };
-        (image, self.hasher.finish(), self.charge)
-    }
+fn broken_off() -> Failure {
+    bad_request("the connection broke off during the upload")
 }
 
 fn too_large(length: u64, max_bytes: usize) -> Failure {
     Failure::new(FailureCode::TooLarge, format!("the upload has at least {length} bytes, the limit is {max_bytes}"))
+}
+
+pub(super) fn too_slow(patience: Duration) -> Failure {
+    Failure::new(FailureCode::RequestTimeout, format!("the upload was not complete after {patience:?}"))
 }
 
 fn bad_request(message: &str) -> Failure {
@@ -248,8 +208,6 @@ fn bad_request(message: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
 
     fn form(name: &str, content: &[u8]) -> Bytes {
@@ -261,12 +219,12 @@ mod tests {
     }
 
     async fn read(body: Bytes, max: usize) -> Result<(Bytes, ImageKey), Failure> {
-        let pieces: Vec<Result<Bytes, Infallible>> = body.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
+        let pieces: Vec<_> = body.chunks(7).map(|c| Ok(Bytes::copy_from_slice(c))).collect();
         let bounds = Bounds { max_bytes: max, timeout: Duration::from_secs(9), digest: DigestKind::Sha256 };
-        let collected = Collected::new(bounds, Charge::unbounded());
-        let read = read_form(futures_util::stream::iter(pieces), "B".into(), collected).await?;
-        let (image, digest, _) = read.finish();
-        Ok((image, digest))
+        let chunks = Shared::new(futures_util::stream::iter(pieces as Vec<Result<Bytes, warp::Error>>));
+        let files = Files::open(Some("multipart/form-data; boundary=B"), chunks, bounds, 1);
+        let upload = read_form(files, Collected::new(bounds, Charge::unbounded())).await?.finish(Duration::ZERO);
+        Ok((upload.image, upload.digest))
     }
 
     #[tokio::test]

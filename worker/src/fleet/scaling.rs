@@ -325,6 +325,7 @@ async fn describe(config: &WorkerConfig) -> anyhow::Result<ModelStatus> {
         classes: model.labels.len(),
         title: model.manifest.title,
         // Known once a session has been built.
+        input_name: String::new(),
         input_shape: Vec::new(),
         image_ms: 0.0,
     })

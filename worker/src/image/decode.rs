@@ -27,21 +27,24 @@ pub struct Pixels {
 /// An image whose shorter side is much longer than `needed` may come at a fraction of its size.
 pub fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
     let header = sniff(bytes, limits)?;
-    match header.format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, limits, needed),
-        _ => decode_other(bytes, header, limits),
-    }
-}
-
-fn decode_other(bytes: &[u8], header: ImageHeader, limits: &ImageLimits) -> Result<Pixels, Failure> {
     let format = match header.format {
-        ImageFormat::Jpeg => image::ImageFormat::Jpeg,
+        ImageFormat::Jpeg => return jpeg::decode(bytes, limits, needed),
+        ImageFormat::Npy => return Err(Failure::new(FailureCode::NotAnImage, "a tensor has no pixels to decode")),
         ImageFormat::Png => image::ImageFormat::Png,
         ImageFormat::WebP => image::ImageFormat::WebP,
         ImageFormat::Gif => image::ImageFormat::Gif,
         ImageFormat::Bmp => image::ImageFormat::Bmp,
         ImageFormat::Tiff => image::ImageFormat::Tiff,
     };
+    decode_other(bytes, header, format, limits)
+}
+
+fn decode_other(
+    bytes: &[u8],
+    header: ImageHeader,
+    format: image::ImageFormat,
+    limits: &ImageLimits,
+) -> Result<Pixels, Failure> {
     let damaged = |error: ImageError| damaged(header.format, &error);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut memory = Limits::default();

@@ -3,9 +3,11 @@
 use fast_image_resize::Resizer;
 use shoal_shared::failure::Failure;
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
+use shoal_shared::npy::is_npy;
 use shoal_shared::sniff::ImageLimits;
 
 use super::decode::decode;
+use super::npy;
 use super::resize::resize;
 
 /// Turns encoded images into input rows; one for each decode thread, buffers reused.
@@ -43,8 +45,19 @@ impl Preprocessor {
         self.target.0 as usize * self.target.1 as usize * self.color.channels()
     }
 
-    /// Decodes, resizes, normalises: `row` must hold [`Preprocessor::row_len`] values.
+    fn shape(&self) -> [usize; 3] {
+        let (width, height, channels) = (self.target.0 as usize, self.target.1 as usize, self.color.channels());
+        match self.layout {
+            Layout::Nchw => [channels, height, width],
+            Layout::Nhwc => [height, width, channels],
+        }
+    }
+
+    /// Decodes, resizes, normalises; a tensor is taken as it is. `row` must hold [`Preprocessor::row_len`] values.
     pub fn prepare(&mut self, bytes: &[u8], row: &mut [f32]) -> Result<(), Failure> {
+        if is_npy(bytes) {
+            return npy::fill(bytes, &self.limits, &self.shape(), row);
+        }
         let needed = match self.mode {
             Resize::ShorterSide => self.shorter_side,
             Resize::Stretch | Resize::Fit => self.target.0.max(self.target.1),

@@ -25,7 +25,8 @@ pub struct ModelSession {
 /// The resolved input tensor.
 #[derive(Debug, Clone)]
 pub struct Input {
-    name: String,
+    /// Name of the tensor.
+    pub name: String,
     element: Element,
     /// Axis order.
     pub layout: Layout,

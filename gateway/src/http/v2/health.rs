@@ -1,0 +1,51 @@
+//! Alive, and ready: the server as `/readyz` sees it, a model when a worker serves it or would be woken.
+
+use serde::Serialize;
+use shoal_shared::names::ModelName;
+use warp::http::StatusCode;
+
+use super::{Route, VERSION};
+use crate::http::{info, json};
+use crate::predict::Predictor;
+
+#[derive(Serialize)]
+struct Live {
+    live: bool,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+}
+
+#[derive(Serialize)]
+struct ModelReady<'a> {
+    name: &'a ModelName,
+    version: &'static str,
+    ready: bool,
+}
+
+pub(super) fn live() -> Route {
+    json(StatusCode::OK, &Live { live: true })
+}
+
+pub(super) async fn ready(predictor: &Predictor) -> Route {
+    let readiness = info::readiness(predictor).await;
+    json(readiness.status(), &Ready { ready: readiness.ready })
+}
+
+pub(super) async fn model(name: &ModelName, predictor: &Predictor) -> Route {
+    let ready = is_ready(name, predictor);
+    let status = match ready {
+        true => StatusCode::OK,
+        false if predictor.models().provisioned().await.contains(name) => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::NOT_FOUND,
+    };
+    json(status, &ModelReady { name, version: VERSION, ready })
+}
+
+/// Whether a worker takes the model's jobs, or would be started for one.
+pub(super) fn is_ready(name: &ModelName, predictor: &Predictor) -> bool {
+    let fleet = predictor.models().fleet();
+    predictor.bus().is_up() && (fleet.ready(Some(name)) > 0 || fleet.wakes(name))
+}
