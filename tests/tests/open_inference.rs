@@ -48,7 +48,7 @@ fn tensor(value: f32) -> Vec<u8> {
 fn nvidias_own_client_works_in_every_way() {
     let client = repository().join(".tools/python-v2");
     if !client.join("tritonclient").exists() {
-        return println!("SKIPPED: no tritonclient in .tools/python (deploy/tools/python-v2.txt)");
+        return println!("SKIPPED: no tritonclient in .tools/python-v2 (deploy/tools/python-v2.txt)");
     }
     let fleet = Fleet::start(FleetPlan { workers: 2, ..FleetPlan::default() });
     let mut command = Command::new("python3");

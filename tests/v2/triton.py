@@ -1,6 +1,6 @@
 """NVIDIA's own client against a gateway that serves the digit model.
 
-    PYTHONPATH=.tools/python python3 tests/v2/triton.py HOST:PORT
+    PYTHONPATH=.tools/python-v2 python3 tests/v2/triton.py HOST:PORT
 
 Images and tensors, JSON and binary, compressed and not, one and several: whatever the way, each of the
 ten samples must come back as itself. Exits with an exception when something is wrong.

@@ -1,41 +1,125 @@
-//! The page: static files carried by the binary, under a strict content security policy.
+//! The pages: static files carried by the binary, under a strict content security policy.
+
+use std::sync::LazyLock;
 
 use base64::Engine;
+use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::Filter;
+use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
 
-use super::{error, json, with};
+use super::{Query, error, json, with};
 use crate::predict::Predictor;
-
-const HTML: &str = include_str!("../page/index.html");
-const STYLE: &str = include_str!("../page/style.css");
-const SCRIPT: &str = include_str!("../page/app.js");
 
 /// Scripts and styles from here only; images also from the visitor's own files.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-                      connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+                      media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// `GET /` and its assets.
-pub(super) fn routes() -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
-    let file = |body: &'static str, kind: &'static str| {
-        warp::any().map(move || {
-            let mut response = warp::reply::Response::new(body.into());
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-            response
-        })
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        /// What pages are made of.
+        const ASSETS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../page/", $name)))),*];
     };
-    let index = warp::path::end().and(warp::get()).and(file(HTML, "text/html; charset=utf-8"));
-    let style = warp::path!("assets" / "style.css").and(warp::get()).and(file(STYLE, "text/css; charset=utf-8"));
-    let script = warp::path!("assets" / "app.js").and(warp::get()).and(file(SCRIPT, "text/javascript; charset=utf-8"));
-    index.or(style).unify().or(script).unify()
 }
 
+assets!(
+    "announce.js",
+    "answer.css",
+    "answer.js",
+    "answers.js",
+    "asking.js",
+    "bars.js",
+    "base.css",
+    "cache_state.js",
+    "call.js",
+    "camera.js",
+    "card.js",
+    "cards.css",
+    "confidence.js",
+    "countdown.js",
+    "docs.css",
+    "docs.js",
+    "docs_operation.js",
+    "docs_schema.js",
+    "element.js",
+    "feedback.js",
+    "history.js",
+    "history_panel.js",
+    "intake.js",
+    "kept.js",
+    "live.js",
+    "main.js",
+    "mark.svg",
+    "models.js",
+    "page.css",
+    "preview.js",
+    "refusal.js",
+    "samples.js",
+    "session.js",
+    "sign_in.js",
+    "sparkline.js",
+    "theme.js",
+    "theme_button.js",
+    "thumbnail.js",
+    "upload.js",
+    "waterfall.js",
+    "wording.js",
+);
+
+/// Folder of this release's assets: its name changes with them, so that browsers may keep them for ever.
+static FOLDER: LazyLock<String> = LazyLock::new(|| {
+    let whole: String = ASSETS.iter().map(|(_, content)| *content).collect();
+    format!("/assets/{}", &ImageSha256::of(whole.as_bytes()).to_string()[..12])
+});
+
+const INDEX: &str = include_str!("../page/index.html");
+const DOCS: &str = include_str!("../page/docs.html");
 const ANSWER: &str = include_str!("../page/answer.html");
+
+/// `GET /`, `GET /docs`, and what they are made of.
+pub(super) fn routes() -> BoxedFilter<(Response,)> {
+    let index = warp::path::end().and(warp::get()).and(warp::query::<Query>()).map(|query: Query| {
+        let message = query
+            .get("message")
+            .map(|message| format!("<p class=\"panel message\" role=\"status\">{}</p>", escaped(message)));
+        html(&INDEX.replace("{{assets}}", &FOLDER).replace("{{message}}", &message.unwrap_or_default()))
+    });
+    let docs = warp::path!("docs").and(warp::get()).map(|| html(&DOCS.replace("{{assets}}", &FOLDER)));
+    let asset = warp::path!("assets" / String / String).and(warp::get()).map(|folder: String, name: String| {
+        let is_current = FOLDER.rsplit('/').next() == Some(folder.as_str());
+        let known = ASSETS.iter().find(|(known, _)| *known == name);
+        match known.filter(|_| is_current) {
+            Some((_, content)) => asset(&name, content),
+            None => error::response(&Failure::new(FailureCode::NotFound, "there is no such file")),
+        }
+    });
+    index.or(docs).unify().or(asset).unify().boxed()
+}
+
+fn asset(name: &str, content: &'static str) -> Response {
+    let kind = match name.rsplit_once('.') {
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    };
+    let mut response = Response::new(content.into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    response
+}
+
+fn html(text: &str) -> Response {
+    let mut response = Response::new(text.to_owned().into());
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
 
 /// What the page without a script shows.
 pub(super) struct Answer<'a> {
@@ -46,31 +130,26 @@ pub(super) struct Answer<'a> {
 }
 
 /// The page with an answer, for those without a script.
-pub(super) fn answer(answer: &Answer<'_>) -> warp::reply::Response {
+pub(super) fn answer(answer: &Answer<'_>) -> Response {
     let kind = shoal_shared::sniff::format_of(answer.image).map_or("jpeg", |format| format.extension());
     let encoded = base64::engine::general_purpose::STANDARD.encode(answer.image);
-    let score = format!("{:.4}", answer.score);
-    let filled = fill(
+    html(&fill(
         ANSWER,
         &[
+            ("assets", &FOLDER),
             ("prediction", answer.prediction),
-            ("score", &score),
+            ("score", &format!("{:.4}", answer.score)),
+            ("percent", &format!("{:.1}", answer.score * 100.0)),
             ("image_file_name", answer.image_file_name),
             ("image", &format!("data:image/{kind};base64,{encoded}")),
         ],
-    );
-    let mut response = warp::reply::Response::new(filled.into());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    response
+    ))
 }
 
 /// Back to the page, which shows a message.
-pub(super) fn back(message: &str) -> warp::reply::Response {
+pub(super) fn back(message: &str) -> Response {
     let message: String = form_urlencoded::byte_serialize(message.as_bytes()).collect();
-    let mut response = warp::reply::Response::default();
+    let mut response = Response::default();
     *response.status_mut() = StatusCode::FOUND;
     if let Ok(place) = HeaderValue::from_str(&format!("/?message={message}")) {
         response.headers_mut().insert(header::LOCATION, place);
@@ -86,20 +165,27 @@ fn fill(template: &str, values: &[(&str, &str)]) -> String {
         filled.push_str(before);
         let Some((name, after)) = after.split_once("}}") else { break };
         let value = values.iter().find(|(known, _)| *known == name.trim()).map_or("", |(_, value)| value);
-        for character in value.chars() {
-            match character {
-                '&' => filled.push_str("&amp;"),
-                '<' => filled.push_str("&lt;"),
-                '>' => filled.push_str("&gt;"),
-                '"' => filled.push_str("&quot;"),
-                '\'' => filled.push_str("&#39;"),
-                character => filled.push(character),
-            }
-        }
+        filled.push_str(&escaped(value));
         rest = after;
     }
     filled.push_str(rest);
     filled
+}
+
+/// A text that is no markup.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            character => escaped.push(character),
+        }
+    }
+    escaped
 }
 
 macro_rules! samples {
@@ -133,9 +219,7 @@ struct SampleList {
 
 /// `GET /samples`: names of pictures to try, none when the served model is another.
 /// `GET /samples/{name}`: one of them.
-pub(super) fn samples(
-    predictor: Predictor,
-) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+pub(super) fn samples(predictor: Predictor) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
     let list = warp::path!("samples").and(warp::get()).and(with(predictor)).map(|predictor: Predictor| {
         let serves = predictor.models().fleet().models().iter().any(|model| model.name.as_str() == SAMPLES_MODEL);
         let samples = if serves { SAMPLES.iter().map(|(name, _)| *name).collect() } else { Vec::new() };
@@ -144,7 +228,7 @@ pub(super) fn samples(
     let picture = warp::path!("samples" / String).and(warp::get()).map(|wanted: String| {
         match SAMPLES.iter().find(|(name, _)| *name == wanted) {
             Some((_, bytes)) => {
-                let mut response = warp::reply::Response::new((*bytes).into());
+                let mut response = Response::new((*bytes).into());
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("image/png"));
                 response
             }

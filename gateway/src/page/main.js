@@ -1,0 +1,20 @@
+import { askAll, showAgain } from "./answers.js";
+import { offerCamera } from "./camera.js";
+import { byId } from "./element.js";
+import { showHistory } from "./history_panel.js";
+import { takeIn } from "./intake.js";
+import { watchFleet } from "./live.js";
+import { offerSamples } from "./samples.js";
+import { session } from "./session.js";
+import { offerSignIn } from "./sign_in.js";
+import { offerTheme } from "./theme_button.js";
+
+byId("curl").textContent = `curl -F file=@PHOTO ${location.origin}/predict`;
+offerTheme(byId("theme"));
+takeIn(askAll);
+showHistory(showAgain);
+offerSignIn();
+offerCamera(askAll);
+session.refresh();
+offerSamples(askAll);
+watchFleet();
