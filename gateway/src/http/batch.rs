@@ -76,11 +76,13 @@ where
     B: Buf,
 {
     let by_line = head.text(header::ACCEPT).is_some_and(|accepted| accepted.contains(NDJSON));
-    let body = Shared::new(body);
+    let (body, waits_for_consent) = (Shared::new(body), head.announced().waits_for_consent);
     let (mut items, mut work) = match start(head, body.clone(), predictor) {
         Ok(started) => started,
         Err(failure) => {
-            discard(body).await;
+            if !waits_for_consent {
+                discard(body).await;
+            }
             return error::response(&failure);
         }
     };
