@@ -33,7 +33,8 @@ def main():
 
 def visit(browser, address, path="/", **options):
     """A page whose console must stay silent, and which must load nothing from elsewhere."""
-    context = browser.new_context(viewport=DESKTOP, **options)
+    # What fades in is not to be judged half faded in.
+    context = browser.new_context(viewport=DESKTOP, reduced_motion="reduce", **options)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     page.complaints = []
