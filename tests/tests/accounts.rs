@@ -318,3 +318,72 @@ fn other_pages_may_ask_when_they_are_named() {
     assert_eq!(health.header("access-control-allow-origin"), Some("https://app.example.com"));
     assert_eq!(health.header("x-content-type-options"), Some("nosniff"));
 }
+
+#[test]
+fn odd_credentials_ids_and_bodies_never_break_anything() {
+    let fleet = fleet(&[("SHOAL_GATEWAY_AUTH__MODE", "optional")]);
+    let long = "x".repeat(20_000);
+    let odd = [
+        "",
+        " ",
+        "Bearer",
+        "Bearer ",
+        "Bearer a.b.c",
+        "Bearer shoal_",
+        "Basic YTpi",
+        "bearer \u{e9}",
+        "Bearer ..",
+        &long,
+    ];
+    let token = format!("Bearer eyJhbGciOiJub25lIn0.{}.", "e30");
+    for sent in odd.iter().copied().chain([token.as_str()]) {
+        for path in
+            ["/user", "/user/me", "/jobs", "/keys", "/feedback", "/models", "/v2/models/digits", "/webhooks/secret"]
+        {
+            for name in ["authorization", "x-api-key"] {
+                let answer = http::request("GET", &fleet.url(path), &[(name, sent)], None);
+                assert!(answer.status < 500, "{name}: {sent:?} {path}: {answer:?}");
+            }
+        }
+    }
+    let ids = ["0", "-1", "99999999999999999999", "%00", "%2e%2e", "*", "%3E", "a.b", "me", &long[..5000]];
+    for id in ids {
+        for (method, path) in [
+            ("GET", "/jobs/"),
+            ("DELETE", "/jobs/"),
+            ("PUT", "/jobs/"),
+            ("GET", "/user/"),
+            ("DELETE", "/user/"),
+            ("DELETE", "/keys/"),
+            ("GET", "/display/"),
+            ("GET", "/predictions/"),
+            ("GET", "/v2/models/"),
+        ] {
+            let body = (method == "PUT").then_some(b"x".as_slice());
+            let answer = http::request(method, &fleet.url(&format!("{path}{id}")), &[], body);
+            assert!(answer.status < 500, "{method} {path}{id}: {answer:?}");
+        }
+    }
+    let bodies: [&[u8]; 6] = [b"", b"{", b"[]", b"null", b"{\"name\":1}", &[0xff; 40_000]];
+    for body in bodies {
+        for path in [
+            "/user",
+            "/keys",
+            "/feedback",
+            "/login",
+            "/model/predict",
+            "/",
+            "/jobs",
+            "/predict/batch",
+            "/v2/models/digits/infer",
+        ] {
+            for kind in
+                ["application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "x"]
+            {
+                let answer = http::request("POST", &fleet.url(path), &[("content-type", kind)], Some(body));
+                assert!(answer.status < 500, "{path} {kind}: {answer:?}");
+            }
+        }
+    }
+    assert!(http::is_ok(&fleet.url("/readyz")));
+}

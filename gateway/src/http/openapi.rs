@@ -68,6 +68,24 @@ mod tests {
         assert_eq!(methods_of("/nowhere"), "");
     }
 
+    /// In YAML's short form a comma ends a text that is not quoted, and what follows becomes a key.
+    #[test]
+    fn no_text_was_cut_at_a_comma() {
+        fn cut(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.iter().filter(|(_, value)| value.is_null()).map(|(key, _)| key.clone()));
+                    fields.values().for_each(|field| cut(field, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| cut(item, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        cut(&DOCUMENT, &mut found);
+        assert_eq!(found, [""; 0]);
+    }
+
     #[test]
     fn every_reference_leads_somewhere() {
         fn references(value: &Value, found: &mut Vec<String>) {

@@ -39,7 +39,7 @@ function thanks(verdict, truth) {
 
 function thumb(text, kind, click) {
   return element("button", { type: "button", class: `thumb ${kind}`, click },
-    element("span", { "aria-hidden": "true" }, kind === "up" ? "👍" : "👎"), ` ${text}`);
+    element("span", { "aria-hidden": "true" }, kind === "up" ? "✓" : "✗"), ` ${text}`);
 }
 
 function correctionForm(answer, submit) {
