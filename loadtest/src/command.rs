@@ -1,0 +1,46 @@
+//! The command line.
+
+mod quick;
+mod run;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code when a threshold does not hold, as k6 has it.
+pub const EXIT_THRESHOLD: u8 = 99;
+/// Exit code when the run was interrupted; its report is written all the same.
+pub const EXIT_INTERRUPTED: u8 = 130;
+
+/// Experiments on an HTTP predict service, and honest reports of them.
+///
+/// Without a command it posts images over so many connections, each sending the next when the last
+/// is answered, and prints the figures.
+#[derive(Parser)]
+#[command(name = "shoal-loadtest", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    quick: quick::Quick,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a scenario and write its report
+    Run(run::Run),
+}
+
+/// Does what was asked; gives the exit code.
+pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
+    rlimit();
+    match cli.command {
+        None => quick::quick(cli.quick).await,
+        Some(Command::Run(run)) => run::run(run).await,
+    }
+}
+
+/// Every connection needs a descriptor: as many as may be had.
+fn rlimit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
