@@ -1,5 +1,6 @@
 //! The command line.
 
+mod practice;
 mod quick;
 mod run;
 
@@ -27,6 +28,8 @@ pub struct Cli {
 enum Command {
     /// Run a scenario and write its report
     Run(run::Run),
+    /// Serve with known delays, stalls and errors, to check a load generator against
+    Practice(practice::Practice),
 }
 
 /// Does what was asked; gives the exit code.
@@ -35,6 +38,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         None => quick::quick(cli.quick).await,
         Some(Command::Run(run)) => run::run(run).await,
+        Some(Command::Practice(practice)) => practice::practice(practice).await,
     }
 }
 

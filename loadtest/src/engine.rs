@@ -142,7 +142,7 @@ impl Engine {
                 match outcome {
                     Outcome::Refused => return After::Refused(retry_after(&answer), shot),
                     // It has run out; the next request asks for another one.
-                    Outcome::Status(401) => session.token = None,
+                    Outcome::Status(401) if kind.token => session.token = None,
                     _ => {}
                 }
                 After::Ended

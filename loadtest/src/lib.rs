@@ -12,6 +12,7 @@
 //! | [`watch`] | what the target says of itself meanwhile |
 //! | [`run`], [`measure`], [`view`] | one run, its report, what is shown meanwhile |
 //! | [`render`] | a report as a page, as text, Markdown, and Locust's CSV |
+//! | [`practice`] | a server of known behaviour, to check all this against |
 //! | [`command`] | the command line |
 //! | [`report`], [`environment`], [`verdict`] | findings as data, where they hold, and in words |
 
@@ -28,6 +29,7 @@ pub mod measure;
 pub mod outcome;
 pub mod photograph;
 pub mod pool;
+pub mod practice;
 pub mod render;
 pub mod report;
 pub mod run;

@@ -45,7 +45,7 @@ const MAX_IMAGES: usize = 10_000;
 const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
 /// Held-out samples of the digit model that ships.
-const DIGITS: [&[u8]; 10] = [
+pub(crate) const DIGITS: [&[u8]; 10] = [
     include_bytes!("../../worker/models/digits/samples/digit-0.png"),
     include_bytes!("../../worker/models/digits/samples/digit-1.png"),
     include_bytes!("../../worker/models/digits/samples/digit-2.png"),
