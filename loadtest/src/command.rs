@@ -1,10 +1,13 @@
 //! The command line.
 
+mod find_capacity;
 mod practice;
 mod quick;
 mod run;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use find_capacity::{Capacity, Tried};
 
 /// Exit code when a threshold does not hold, as k6 has it.
 pub const EXIT_THRESHOLD: u8 = 99;
@@ -28,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Run a scenario and write its report
     Run(run::Run),
+    /// Search the highest rate that holds a promise
+    FindCapacity(find_capacity::FindCapacity),
     /// Serve with known delays, stalls and errors, to check a load generator against
     Practice(practice::Practice),
 }
@@ -38,6 +43,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         None => quick::quick(cli.quick).await,
         Some(Command::Run(run)) => run::run(run).await,
+        Some(Command::FindCapacity(asked)) => find_capacity::find_capacity(asked).await,
         Some(Command::Practice(practice)) => practice::practice(practice).await,
     }
 }

@@ -156,12 +156,15 @@ impl Ledger {
                 Load::Rate(first, end) => {
                     let length = phase.duration.as_secs_f64();
                     let lasted = length.min(to - from);
-                    Some((first + (end - first) * lasted / length / 2.0) * lasted)
+                    let mean = first + (end - first) * lasted / length / 2.0;
+                    Some((mean * lasted, mean))
                 }
                 Load::Users(..) => None,
             };
             let name = phase.title();
-            reports.push(PhaseReport { total: task_report(&name, "", slice, to - from), name, from, to, due });
+            let total = task_report(&name, "", slice, to - from);
+            let (due, due_per_second) = (due.map(|(count, _)| count), due.map(|(_, rate)| rate));
+            reports.push(PhaseReport { total, name, from, to, due, due_per_second });
             from = planned;
         }
         reports

@@ -12,6 +12,7 @@
 //! | [`watch`] | what the target says of itself meanwhile |
 //! | [`run`], [`measure`], [`view`] | one run, its report, what is shown meanwhile |
 //! | [`render`] | a report as a page, as text, Markdown, and Locust's CSV |
+//! | [`capacity`] | the highest rate that holds a promise |
 //! | [`practice`] | a server of known behaviour, to check all this against |
 //! | [`command`] | the command line |
 //! | [`report`], [`environment`], [`verdict`] | findings as data, where they hold, and in words |
@@ -19,6 +20,7 @@
 pub mod arrivals;
 pub mod board;
 pub mod body;
+pub mod capacity;
 pub mod check;
 pub mod client;
 pub mod command;

@@ -1,5 +1,6 @@
 //! A report as people and programs read it.
 
+mod capacity;
 mod chart;
 mod csv;
 mod html;
@@ -7,6 +8,7 @@ mod markdown;
 mod series;
 mod tables;
 
+pub(crate) use capacity::capacity_page;
 pub use csv::csv;
 pub use html::html;
 pub use markdown::{markdown, text};

@@ -125,6 +125,8 @@ pub struct PhaseReport {
     pub to: f64,
     /// Arrivals that were due; open loop only.
     pub due: Option<f64>,
+    /// How many were due in a second of it; answers may come in after its end.
+    pub due_per_second: Option<f64>,
     /// What happened in it.
     pub total: TaskReport,
 }

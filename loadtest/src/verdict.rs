@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::report::{Generator, PhaseReport, Report};
 use crate::scenario::{Load, Scenario};
+use crate::watch::Sample;
 
 /// A core is used up from here on: the rest goes to interrupts and to whoever else runs.
 const FULL_CORE: f64 = 0.93;
@@ -14,6 +15,11 @@ const SHORTFALL: f64 = 0.001;
 const HELD_UNANSWERED: f64 = 0.01;
 /// and at least this much of what was due is answered.
 const HELD_ANSWERED: f64 = 0.95;
+
+/// Seconds until the target's own window is of this run.
+const SETTLED: f64 = 3.0;
+/// Samples in a row that make a bottleneck.
+const LASTING: usize = 3;
 
 /// Why the figures are the generator's limit, if they are.
 pub fn generators_limit(generator: &Generator, report: &Report) -> Option<String> {
@@ -87,7 +93,7 @@ fn capacity(report: &Report) -> Option<String> {
 }
 
 fn open_capacity(phases: &[PhaseReport]) -> Option<String> {
-    let rate = |phase: &PhaseReport| phase.due.unwrap_or(0.0) / (phase.to - phase.from).max(0.001);
+    let rate = |phase: &PhaseReport| phase.due_per_second.unwrap_or(0.0);
     let held = phases.iter().filter(|phase| holds(phase)).max_by(|a, b| rate(a).total_cmp(&rate(b)));
     let broken = phases.iter().find(|phase| !holds(phase) && phase.to - phase.from > 0.5);
     match (held, broken) {
@@ -97,7 +103,7 @@ fn open_capacity(phases: &[PhaseReport]) -> Option<String> {
         (held, Some(broken)) => {
             let before = held.map_or("No rate was held.".into(), |held| format!("{:.1}/s were held.", rate(held)));
             Some(format!(
-                "{before} At {:.1}/s ({}) {:.1}/s were answered and {:.1} % were not.",
+                "{before} At {:.1}/s ({}) {:.1}/s were answered, {:.1} % failed or were refused, and the rest waited.",
                 rate(broken),
                 broken.name,
                 broken.total.rps,
@@ -173,7 +179,13 @@ fn saturated_first(report: &Report) -> Option<String> {
     if names.clone().next().is_none() {
         return None;
     }
-    let first = names.clone().find(|sample| sample.bottleneck.as_deref() != Some("none"));
+    // What the target says at the start is of the time before, and one sample alone is chance.
+    let samples: Vec<_> = names.filter(|sample| sample.at >= SETTLED).collect();
+    let name = |sample: &Sample| sample.bottleneck.clone();
+    let lasts = |window: &&[&Sample]| {
+        name(window[0]).as_deref() != Some("none") && window.iter().all(|sample| name(sample) == name(window[0]))
+    };
+    let first = samples.windows(LASTING).find(lasts).map(|window| window[0]);
     Some(match first {
         None => "By the target's own account nothing was saturated.".into(),
         Some(first) => {

@@ -12,9 +12,11 @@ use shoal_loadtest::practice::{Behaviour, Stall};
 /// Measured and true times of request handling on loopback differ by this at least.
 const LOOPBACK_MS: f64 = 3.0;
 
-fn assert_near(what: &str, measured: f64, truth: f64) {
+/// `lag` is what the generator says of its own lateness: on a machine that is busy with something
+/// else, requests wait for a core, and the report says so.
+fn assert_near(what: &str, measured: f64, truth: f64, lag: f64) {
     let off = (measured - truth).abs();
-    assert!(off <= 0.02 * truth + LOOPBACK_MS, "{what}: measured {measured:.1} ms, in truth {truth:.1} ms");
+    assert!(off <= 0.02 * truth + LOOPBACK_MS + 2.0 * lag, "{what}: measured {measured:.1} ms, in truth {truth:.1} ms");
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn fixed_and_random_delays() {
         for percent in ["p50_ms", "p90_ms", "p95_ms", "p99_ms"] {
             let measured = serde_json::to_value(&latency).unwrap()[percent].as_f64().unwrap();
             let truth = account["kept"][percent].as_f64().unwrap();
-            assert_near(&format!("{delay}, {load}{percent}"), measured, truth);
+            assert_near(&format!("{delay}, {load}{percent}"), measured, truth, report.generator.lag_p99_ms);
         }
         assert_eq!(report.total.failed, 0);
     }

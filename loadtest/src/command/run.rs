@@ -38,6 +38,12 @@ pub(super) struct Changes {
     /// One connection for each request
     #[arg(long)]
     no_keep_alive: bool,
+    /// For a target without accounts: nobody logs in, no task sends a token
+    #[arg(long)]
+    no_login: bool,
+    /// Another path for a task, as in predict=/predict
+    #[arg(long = "path", value_name = "TASK=PATH")]
+    paths: Vec<String>,
     /// Every phase so many times as long; 0.1 for a rehearsal
     #[arg(long, default_value_t = 1.0)]
     stretch: f64,
@@ -75,6 +81,15 @@ impl Changes {
         }
         scenario.target.keep_alive &= !self.no_keep_alive;
         scenario.thresholds.extend(self.thresholds);
+        if self.no_login {
+            scenario.target.login = None;
+            scenario.tasks.iter_mut().for_each(|task| task.token = false);
+        }
+        for change in &self.paths {
+            let (name, path) = change.split_once('=').with_context(|| format!("--path {change}: TASK=PATH"))?;
+            let task = scenario.tasks.iter_mut().find(|task| task.name == name);
+            task.with_context(|| format!("--path {change}: the scenario has no such task"))?.path = path.to_owned();
+        }
         if !(self.stretch.is_finite() && self.stretch > 0.0) {
             anyhow::bail!("--stretch {}: a number above 0 is needed", self.stretch);
         }

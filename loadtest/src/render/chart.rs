@@ -45,7 +45,7 @@ impl Chart<'_> {
         let lines: Vec<(&Line, Vec<Option<f64>>)> =
             self.lines.iter().map(|line| (line, thin(&line.values, width))).collect();
         let most = lines.iter().flat_map(|(_, points)| points.iter().flatten()).fold(0.0f64, |a, b| a.max(*b));
-        let (top, ticks) = scale(most);
+        let (top, ticks) = scale(most, if self.steps { 1.0 } else { 0.0 });
         let span = seconds as f64;
 
         let mut svg = String::new();
@@ -143,10 +143,10 @@ fn path(points: &[Option<f64>], width: usize, span: f64, top: f64, steps: bool) 
     path
 }
 
-/// The top of an axis and its ticks, at 1, 2 or 5 times a power of ten.
-fn scale(most: f64) -> (f64, Vec<f64>) {
+/// The top of an axis and its ticks, at 1, 2 or 5 times a power of ten and `least` apart.
+fn scale(most: f64, least: f64) -> (f64, Vec<f64>) {
     let most = if most > 0.0 { most } else { 1.0 };
-    let rough = most / 4.0;
+    let rough = (most / 4.0).max(least);
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(10.0 * power);
@@ -186,9 +186,9 @@ mod tests {
 
     #[test]
     fn axes_end_at_round_numbers() {
-        assert_eq!(scale(93.0), (100.0, vec![0.0, 50.0, 100.0]));
-        assert_eq!(scale(0.0).0, 1.0);
-        let (top, ticks) = scale(7.3);
+        assert_eq!(scale(93.0, 0.0), (100.0, vec![0.0, 50.0, 100.0]));
+        assert_eq!(scale(0.0, 1.0).0, 1.0);
+        let (top, ticks) = scale(7.3, 0.0);
         assert_eq!((top, ticks.len()), (8.0, 5));
         assert_eq!([clock(75.0), clock(3700.0)], ["1:15", "1:01:40"]);
         assert_eq!([short(12_000.0), short(0.25), short(1500.0)], ["12k", "0.25", "1500"]);

@@ -127,7 +127,7 @@ fn phases(report: &Report) -> Table {
         let total = &phase.total;
         let latency = total.latency.clone().unwrap_or_default();
         let percent = |count: u64| format!("{:.2} %", 100.0 * count as f64 / (total.requests as f64).max(1.0));
-        let due = phase.due.map(|due| format!("{:.1}", due / (phase.to - phase.from).max(0.001)));
+        let due = phase.due_per_second.map(|due| format!("{due:.1}"));
         vec![
             phase.name.clone(),
             format!("{:.0}–{:.0} s", phase.from, phase.to),
