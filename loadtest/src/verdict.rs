@@ -11,6 +11,10 @@ use crate::watch::Sample;
 const FULL_CORE: f64 = 0.93;
 /// Share of arrivals that may be missing before the figures are the generator's.
 const SHORTFALL: f64 = 0.001;
+/// Lateness of the generator's timers that matters, as a share of p95,
+const LAG: f64 = 0.25;
+/// and in milliseconds: on a busy machine some is always there.
+const LEAST_LAG_MS: f64 = 10.0;
 /// A phase holds while no more than this is refused or fails,
 const HELD_UNANSWERED: f64 = 0.01;
 /// and at least this much of what was due is answered.
@@ -33,10 +37,10 @@ pub fn generators_limit(generator: &Generator, report: &Report) -> Option<String
     if generator.busiest > FULL_CORE {
         return Some(format!("it used {:.2} of its one core", generator.busiest));
     }
-    let p50 = report.total.latency.as_ref().map_or(0.0, |stats| stats.p50_ms);
-    if generator.lag_p99_ms > (0.1 * p50).max(5.0) {
+    let p95 = report.total.latency.as_ref().map_or(0.0, |stats| stats.p95_ms);
+    if generator.lag_p99_ms > (LAG * p95).max(LEAST_LAG_MS) {
         return Some(format!(
-            "its own timers were up to {:.1} ms late (99th percentile) beside a median of {p50:.1} ms",
+            "its own timers were up to {:.1} ms late (99th percentile) beside a p95 of {p95:.1} ms",
             generator.lag_p99_ms
         ));
     }

@@ -90,6 +90,9 @@ pub(crate) struct Tried {
 /// be met by a target that answers few.
 const ANSWERED: f64 = 0.95;
 
+/// Runs in all that may say nothing because the generator was busy.
+const MAX_INCONCLUSIVE: usize = 4;
+
 pub(super) async fn find_capacity(asked: FindCapacity) -> anyhow::Result<u8> {
     let sane = |value: f64| value.is_finite() && value > 0.0;
     if ![asked.from, asked.most, asked.precision, asked.probe, asked.confirm].into_iter().all(sane) {
@@ -127,6 +130,7 @@ async fn search(
     let stop = until_signalled();
     let mut search = Search::new(bounds);
     let (mut runs, mut environment) = (Vec::new(), Environment::default());
+    let mut inconclusive = 0;
     let (rate, confirmed, finding) = loop {
         let next = search.next();
         let (rate, length) = match next {
@@ -138,12 +142,17 @@ async fn search(
         if stop.is_ordered() {
             break (None, (0, 0), "Interrupted before the search had ended.".to_owned());
         }
-        if let Some(limit) = &report.generator.limit {
-            break (None, (0, 0), format!("The generator was the limit at {rate:.1}/s: {limit}."));
-        }
         let tried = tried(&report, rate, matches!(next, Next::Confirm(_)));
         if !quiet {
             eprintln!("{:>8.1}/s  {}  {}", rate, if tried.holds { "holds" } else { "breaks" }, tried.why);
+        }
+        // What holds in spite of a busy generator holds; what breaks may be its fault.
+        if let Some(limit) = report.generator.limit.as_ref().filter(|_| !tried.holds) {
+            inconclusive += 1;
+            if inconclusive > MAX_INCONCLUSIVE {
+                break (None, (0, 0), format!("The generator was the limit at {rate:.1}/s: {limit}."));
+            }
+            continue;
         }
         search.tell(next, tried.holds);
         runs.push(tried);
