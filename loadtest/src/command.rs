@@ -1,5 +1,7 @@
 //! The command line.
 
+mod compare;
+mod distributed;
 mod find_capacity;
 mod practice;
 mod quick;
@@ -33,6 +35,14 @@ enum Command {
     Run(run::Run),
     /// Search the highest rate that holds a promise
     FindCapacity(find_capacity::FindCapacity),
+    /// Put runs side by side, and say which differences are more than chance
+    Compare(compare::Compare),
+    /// Write a run's report again from its report.json
+    Report(compare::Render),
+    /// Drive a part of the runs that a coordinator starts
+    Agent(distributed::Agent),
+    /// Run a scenario on several agents at the same time, and write one report
+    Coordinate(distributed::Coordinate),
     /// Serve with known delays, stalls and errors, to check a load generator against
     Practice(practice::Practice),
 }
@@ -44,6 +54,10 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         None => quick::quick(cli.quick).await,
         Some(Command::Run(run)) => run::run(run).await,
         Some(Command::FindCapacity(asked)) => find_capacity::find_capacity(asked).await,
+        Some(Command::Compare(asked)) => compare::compare(asked),
+        Some(Command::Report(asked)) => compare::render(asked),
+        Some(Command::Agent(asked)) => distributed::agent(asked).await,
+        Some(Command::Coordinate(asked)) => distributed::coordinate(asked).await,
         Some(Command::Practice(practice)) => practice::practice(practice).await,
     }
 }

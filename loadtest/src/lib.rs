@@ -13,6 +13,8 @@
 //! | [`run`], [`measure`], [`view`] | one run, its report, what is shown meanwhile |
 //! | [`render`] | a report as a page, as text, Markdown, and Locust's CSV |
 //! | [`capacity`] | the highest rate that holds a promise |
+//! | [`compare`], [`welch`] | runs side by side, and whether they differ |
+//! | [`distributed`] | one run from several machines or addresses |
 //! | [`practice`] | a server of known behaviour, to check all this against |
 //! | [`command`] | the command line |
 //! | [`report`], [`environment`], [`verdict`] | findings as data, where they hold, and in words |
@@ -24,6 +26,8 @@ pub mod capacity;
 pub mod check;
 pub mod client;
 pub mod command;
+pub mod compare;
+pub mod distributed;
 pub mod engine;
 pub mod environment;
 pub mod ledger;
@@ -43,4 +47,5 @@ pub mod users;
 pub mod verdict;
 pub mod view;
 pub mod watch;
+pub mod welch;
 pub mod zipf;

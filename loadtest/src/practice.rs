@@ -45,7 +45,10 @@ pub async fn serve(listener: TcpListener, behaviour: Behaviour, shutdown: Shutdo
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, peer)) => {
+                    practice.account.seen(peer.ip());
+                    stream
+                }
                 // Out of descriptors: whoever closes one makes room.
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;

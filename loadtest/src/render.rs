@@ -2,6 +2,7 @@
 
 mod capacity;
 mod chart;
+mod comparison;
 mod csv;
 mod html;
 mod markdown;
@@ -9,6 +10,7 @@ mod series;
 mod tables;
 
 pub(crate) use capacity::capacity_page;
+pub use comparison::comparison;
 pub use csv::csv;
 pub use html::html;
 pub use markdown::{markdown, text};

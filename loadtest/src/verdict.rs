@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use crate::report::{Generator, PhaseReport, Report};
-use crate::scenario::{Load, Scenario};
 use crate::watch::Sample;
 
 /// A core is used up from here on: the rest goes to interrupts and to whoever else runs.
@@ -136,7 +135,7 @@ fn closed_capacity(report: &Report) -> Option<String> {
         None => (manners.wait.least + manners.wait.most).as_secs_f64() / 2.0,
     };
     let latency = report.total.latency.as_ref()?.mean_ms / 1e3;
-    let most = most_users(&report.scenario);
+    let most = most_users(report);
     if pause > 0.0 && latency < 0.2 * pause {
         return Some(format!(
             "{most} users who pause {pause:.1} s can ask no more than {:.1} times a second: this is the users' rate, \
@@ -148,12 +147,9 @@ fn closed_capacity(report: &Report) -> Option<String> {
     Some(format!("The users waited for the target: its capacity for this mix is about {best:.1} answers/s."))
 }
 
-fn most_users(scenario: &Scenario) -> usize {
-    let users = scenario.phases.iter().map(|phase| match phase.load() {
-        Load::Users(users, _) => users,
-        Load::Rate(..) => 0,
-    });
-    users.max().unwrap_or(0)
+/// Users that there were: a run that ended early did not have all that its scenario asks for.
+fn most_users(report: &Report) -> u64 {
+    report.series.iter().map(|second| second.users).max().unwrap_or(0)
 }
 
 /// Answers a second in the best ten seconds, or in all when there were fewer.

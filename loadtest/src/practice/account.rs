@@ -1,5 +1,7 @@
 //! What a practice server has done.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -25,6 +27,8 @@ struct Done {
     mixed_up: u64,
     logins: u64,
     stalls: Vec<Stall>,
+    /// Addresses that connections came from.
+    sources: BTreeSet<IpAddr>,
 }
 
 /// A time in which nothing moved, seconds since the server's start.
@@ -37,6 +41,8 @@ pub struct Stall {
 
 /// Stalls that are remembered.
 const MAX_STALLS: usize = 10_000;
+/// Addresses that are remembered.
+const MAX_SOURCES: usize = 10_000;
 
 impl Default for Account {
     fn default() -> Self {
@@ -48,6 +54,7 @@ impl Default for Account {
             mixed_up: 0,
             logins: 0,
             stalls: Vec::new(),
+            sources: BTreeSet::new(),
         };
         Self { start: Instant::now(), done: Mutex::new(done) }
     }
@@ -82,6 +89,13 @@ impl Account {
         done.logins
     }
 
+    pub(super) fn seen(&self, source: IpAddr) {
+        let mut done = self.done.lock();
+        if done.sources.len() < MAX_SOURCES {
+            done.sources.insert(source);
+        }
+    }
+
     pub(super) fn stalled(&self, from: f64) {
         let mut done = self.done.lock();
         if done.stalls.len() < MAX_STALLS {
@@ -102,6 +116,7 @@ impl Account {
             "drawn": Stats::of(&done.drawn),
             "kept": Stats::of(&done.kept),
             "stalls": done.stalls,
+            "sources": done.sources,
         })
         .to_string()
     }

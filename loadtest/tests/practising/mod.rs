@@ -61,6 +61,14 @@ impl Practising {
         serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
     }
 
+    /// Addresses that connections came from, but for those of [`Practising::account`] and of whoever
+    /// watches.
+    pub fn sources(&self) -> Vec<String> {
+        let mut sources: Vec<String> = serde_json::from_value(self.account()["sources"].clone()).unwrap();
+        sources.retain(|source| source != "127.0.0.1");
+        sources
+    }
+
     /// Runs a scenario, as TOML, against it.
     pub fn measure(&self, scenario: String) -> Report {
         let mut scenario: Scenario = toml::from_str(&scenario).unwrap();
