@@ -13,6 +13,8 @@ pub struct Ledger {
     scenario: Scenario,
     total: Slice,
     phases: Vec<TaskSlice>,
+    /// By phase and task; none when that would be too many.
+    by_task: Vec<Vec<TaskSlice>>,
     seconds: Vec<Second>,
     /// All tasks together, until now.
     all: TaskSlice,
@@ -23,6 +25,9 @@ pub struct Ledger {
     recent: VecDeque<Slice>,
 }
 
+/// Most phases times tasks that are kept apart: each has four histograms.
+const MAX_BY_TASK: usize = 100;
+
 impl Ledger {
     /// Nothing yet. A second is closed when one `patience` later has been seen: 0 with one process.
     pub fn new(scenario: &Scenario, patience: u32) -> Self {
@@ -30,6 +35,10 @@ impl Ledger {
         Self {
             total: Slice::new(0, tasks),
             phases: scenario.phases.iter().map(|_| TaskSlice::default()).collect(),
+            by_task: match scenario.phases.len() {
+                phases if phases * tasks > MAX_BY_TASK => Vec::new(),
+                phases => (0..phases).map(|_| (0..tasks).map(|_| TaskSlice::default()).collect()).collect(),
+            },
             seconds: Vec::new(),
             all: TaskSlice::default(),
             open: BTreeMap::new(),
@@ -59,6 +68,9 @@ impl Ledger {
         // What comes after the last phase belongs to it: answers to what was asked in it.
         let phase = self.phase_at(slice.at);
         self.phases[phase].merge(&total);
+        if let Some(tasks) = self.by_task.get_mut(phase) {
+            tasks.iter_mut().zip(&slice.tasks).for_each(|(mine, seen)| mine.merge(seen));
+        }
         self.all.merge(&total);
         self.seconds.push(second(&slice, &total, so_far(&self.all)));
         let (users, outstanding) = (slice.users, slice.outstanding);
@@ -137,8 +149,12 @@ impl Ledger {
 
     /// Each task, and the login.
     pub fn tasks(&self, elapsed: f64) -> Vec<TaskReport> {
+        self.task_reports(&self.total.tasks, elapsed)
+    }
+
+    fn task_reports(&self, slices: &[TaskSlice], elapsed: f64) -> Vec<TaskReport> {
         let methods = self.scenario.tasks.iter().map(|task| task.method().as_str()).chain(std::iter::repeat("POST"));
-        let rows = self.scenario.names().into_iter().zip(methods).zip(&self.total.tasks);
+        let rows = self.scenario.names().into_iter().zip(methods).zip(slices);
         rows.map(|((name, method), slice)| task_report(&name, method, slice, elapsed)).collect()
     }
 
@@ -163,8 +179,9 @@ impl Ledger {
             };
             let name = phase.title();
             let total = task_report(&name, "", slice, to - from);
+            let tasks = self.by_task.get(index).map_or(Vec::new(), |slices| self.task_reports(slices, to - from));
             let (due, due_per_second) = (due.map(|(count, _)| count), due.map(|(_, rate)| rate));
-            reports.push(PhaseReport { total, name, from, to, due, due_per_second });
+            reports.push(PhaseReport { total, tasks, name, from, to, due, due_per_second });
             from = planned;
         }
         reports

@@ -129,6 +129,8 @@ pub struct PhaseReport {
     pub due_per_second: Option<f64>,
     /// What happened in it.
     pub total: TaskReport,
+    /// Each task in it; only when there are few phases and tasks.
+    pub tasks: Vec<TaskReport>,
 }
 
 /// One second of the run.

@@ -88,8 +88,7 @@ fn ctrl_c_still_writes_the_report() {
     eventually("the run goes on", || server.account()["predictions"].as_u64().unwrap() > 30);
     process.signal(Signal::INT);
     assert_eq!(process.wait().code(), Some(130), "{}", process.log());
-    let report: Value =
-        serde_json::from_slice(&std::fs::read(folder.path().join("out/report.json")).unwrap()).unwrap();
+    let report: Value = serde_json::from_slice(&std::fs::read(folder.path().join("out/report.json")).unwrap()).unwrap();
     assert!(report["ended_early"].as_str().unwrap().starts_with("interrupted"));
     assert!(report["total"]["answered"].as_u64().unwrap() > 10);
 }
@@ -118,12 +117,13 @@ fn the_capacity_of_a_known_server_is_found() {
     let server = Practising::start(behaviour);
     let steps = scenarios().join("steps.toml");
     let output = loadtest(&["find-capacity", steps.to_str().unwrap(), "--url", &server.url(), "--json"])
-        .args(["--probe", "2", "--confirm", "3", "--from", "25", "--precision", "0.25"])
+        .args(["--probe", "1.5", "--confirm", "2", "--confirmations", "1", "--from", "50", "--precision", "0.3"])
         .output()
         .unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
     let rate = said["rate"].as_f64().unwrap_or_else(|| panic!("{said}"));
-    // A busy machine can only make it less; more than the slots carry it cannot be.
-    assert!((25.0..=110.0).contains(&rate), "{said}");
+    // A busy machine can only make it less. More than the slots carry it cannot be, but for what a
+    // short run does not notice.
+    assert!((20.0..=125.0).contains(&rate), "{said}");
     assert!(said["runs"].as_array().unwrap().iter().any(|run| run["holds"] == false), "{said}");
 }

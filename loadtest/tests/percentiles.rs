@@ -28,7 +28,7 @@ fn fixed_and_random_delays() {
         ("100ms-300ms", "users = 20\n"),
     ] {
         let server = Practising::start(Behaviour { delay: delay.parse().unwrap(), ..Behaviour::default() });
-        let report = server.measure(scenario(&format!("duration = '6s'\n{load}")));
+        let report = server.measure(scenario(&format!("duration = '5s'\n{load}")));
         let account = server.account();
         let latency = report.total.latency.unwrap();
         for percent in ["p50_ms", "p90_ms", "p95_ms", "p99_ms"] {
