@@ -55,7 +55,7 @@ impl Search {
     }
 
     /// What to try next.
-    pub fn next(&mut self) -> Next {
+    pub fn ask(&mut self) -> Next {
         let Bounds { from, most, precision, confirmations } = self.bounds;
         let narrow = |held: f64, broken: f64| broken <= held * (1.0 + precision);
         match (self.held, self.broken) {
@@ -77,7 +77,7 @@ impl Search {
                     self.broken = Some(held);
                     self.held = Some((held * (1.0 - precision)).max(LEAST));
                     self.confirmations.clear();
-                    return self.next();
+                    return self.ask();
                 }
                 if self.confirmations.len() >= confirmations { self.found(held) } else { Next::Confirm(held) }
             }
@@ -89,7 +89,7 @@ impl Search {
         Next::Found(held, count, self.confirmations.len())
     }
 
-    /// What came of the run that [`Search::next`] asked for.
+    /// What came of the run that [`Search::ask`] asked for.
     pub fn tell(&mut self, run: Next, holds: bool) {
         self.tries += 1;
         match (run, holds) {
@@ -110,7 +110,7 @@ mod tests {
     fn search(bounds: Bounds, mut holds: impl FnMut(f64, bool) -> bool) -> (Next, usize) {
         let mut search = Search::new(bounds);
         for tries in 0.. {
-            let next = search.next();
+            let next = search.ask();
             match next {
                 Next::Probe(rate) => search.tell(next, holds(rate, false)),
                 Next::Confirm(rate) => search.tell(next, holds(rate, true)),

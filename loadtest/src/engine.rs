@@ -1,5 +1,8 @@
 //! One request, from the moment it is due until it is written down.
 
+mod login;
+mod pending;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,8 +11,8 @@ use anyhow::bail;
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, Uri};
-use serde::Deserialize;
 
+use self::pending::Pending;
 use crate::board::Board;
 use crate::body::Pieces;
 use crate::check::Check;
@@ -17,7 +20,6 @@ use crate::client::{Connection, Destination, Trouble};
 use crate::outcome::Outcome;
 use crate::pool::{Pool, Shot};
 use crate::scenario::{Scenario, Task, Upload};
-use crate::slice::Ended;
 
 /// What requests of one run have in common.
 pub struct Engine {
@@ -53,11 +55,6 @@ pub enum After {
 
 /// Longest wait that a refusal may ask for.
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
-
-#[derive(Deserialize)]
-struct Grant {
-    access_token: String,
-}
 
 impl Engine {
     /// Reads the images and resolves the target's name. `run` is common to all agents.
@@ -133,7 +130,7 @@ impl Engine {
         let kind = &self.scenario.tasks[task];
         let shot = kind.upload.and_then(|_| again.or_else(|| Some(self.pool.draw())));
         let request = self.request(task, shot.as_ref(), session.token.as_ref());
-        let guard = Guard::new(self.board.clone(), task, due);
+        let guard = Pending::new(self.board.clone(), task, due);
         match session.connection.exchange(&self.destination, request).await {
             Ok(answer) => {
                 let outcome = self.judge(task, shot.as_ref(), &answer);
@@ -152,71 +149,6 @@ impl Engine {
                 After::Lost
             }
         }
-    }
-
-    /// Gets a user a token if it has none and tasks need one; `false` when the login failed.
-    /// Counted under its own name.
-    pub async fn login(&self, session: &mut Session) -> bool {
-        if session.token.is_some() || self.scenario.target.login.is_none() {
-            return true;
-        }
-        let guard = Guard::new(self.board.clone(), self.scenario.tasks.len(), Instant::now());
-        match self.ask_for_token(session).await {
-            Ok(token) => {
-                session.token = Some(token);
-                self.board.logins.fetch_add(1, Ordering::Relaxed);
-                guard.end(Outcome::Answered, 0, None);
-                true
-            }
-            Err(outcome) => {
-                guard.end(outcome, 0, None);
-                false
-            }
-        }
-    }
-
-    /// Gives an arrival the login that all share, and renews it where it has run out.
-    pub async fn share_login(&self, session: &mut Session) {
-        if session.token.is_some() || self.scenario.target.login.is_none() {
-            return;
-        }
-        let mut shared = self.shared.lock().await;
-        match shared.take() {
-            Some(token) => session.token = Some(token),
-            None => drop(self.login(session).await),
-        }
-        *shared = session.token.clone();
-    }
-
-    /// Forgets the shared login, because it was refused.
-    pub async fn forget_login(&self, session: &Session) {
-        if session.token.is_none() && self.scenario.target.login.is_some() {
-            *self.shared.lock().await = None;
-        }
-    }
-
-    async fn ask_for_token(&self, session: &mut Session) -> Result<HeaderValue, Outcome> {
-        let Some(login) = &self.scenario.target.login else { return Err(Outcome::Unfinished) };
-        let form = format!(
-            "grant_type=&scope=&client_id=&client_secret=&username={}&password={}",
-            escape(&login.username),
-            escape(&login.password)
-        );
-        let mut request = Request::new(Pieces::whole(form.into()));
-        *request.method_mut() = hyper::Method::POST;
-        *request.uri_mut() = login.path.parse().map_err(|_| Outcome::Status(404))?;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let answer =
-            session.connection.exchange(&self.destination, request).await.map_err(|trouble| match trouble {
-                Trouble::Theirs(outcome) => outcome,
-                Trouble::Ours => Outcome::Unreachable,
-            })?;
-        let outcome = outcome(&answer);
-        if outcome != Outcome::Answered {
-            return Err(outcome);
-        }
-        let grant: Grant = serde_json::from_slice(answer.body()).map_err(|_| Outcome::Wrong)?;
-        HeaderValue::try_from(format!("Bearer {}", grant.access_token)).map_err(|_| Outcome::Wrong)
     }
 
     fn request(&self, task: usize, shot: Option<&Shot>, token: Option<&HeaderValue>) -> Request<Pieces> {
@@ -273,58 +205,4 @@ fn outcome<B>(answer: &Response<B>) -> Outcome {
 fn retry_after<B>(answer: &Response<B>) -> Duration {
     let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     Duration::from_secs(seconds.unwrap_or(1)).min(LONGEST_RETRY)
-}
-
-/// For a form: everything but letters and digits as %XX.
-fn escape(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
-/// A request on its way: written down when it ends, and also when the run ends before it does.
-struct Guard {
-    board: Arc<Board>,
-    task: usize,
-    due: Instant,
-    sent: Instant,
-    written: bool,
-}
-
-impl Guard {
-    fn new(board: Arc<Board>, task: usize, due: Instant) -> Self {
-        board.outstanding.fetch_add(1, Ordering::Relaxed);
-        Self { board, task, due, sent: Instant::now(), written: false }
-    }
-
-    fn end(mut self, outcome: Outcome, bytes: usize, cache: Option<String>) {
-        self.write(outcome, bytes, cache);
-    }
-
-    fn trouble(mut self, trouble: Trouble) {
-        match trouble {
-            Trouble::Theirs(outcome) => self.write(outcome, 0, None),
-            Trouble::Ours => {
-                self.written = true;
-                self.board.fall_short(1);
-            }
-        }
-    }
-
-    fn write(&mut self, outcome: Outcome, bytes: usize, cache: Option<String>) {
-        self.written = true;
-        let (latency, service) = (self.due.elapsed(), self.sent.elapsed());
-        self.board.add(self.task, &Ended { outcome, latency, service, bytes, cache });
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.board.outstanding.fetch_sub(1, Ordering::Relaxed);
-        if !self.written {
-            self.write(Outcome::Unfinished, 0, None);
-        }
-    }
 }

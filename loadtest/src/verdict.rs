@@ -176,9 +176,7 @@ fn hidden_by_closed_loop(report: &Report) -> Option<String> {
 
 fn saturated_first(report: &Report) -> Option<String> {
     let names = report.watched.iter().filter(|sample| sample.bottleneck.is_some());
-    if names.clone().next().is_none() {
-        return None;
-    }
+    names.clone().next()?;
     // What the target says at the start is of the time before, and one sample alone is chance.
     let samples: Vec<_> = names.filter(|sample| sample.at >= SETTLED).collect();
     let name = |sample: &Sample| sample.bottleneck.clone();

@@ -44,7 +44,18 @@ fn locust_users_run_against_a_fleet() {
     let run = Command::new(locust)
         .arg("-f")
         .arg(repository().join("loadtest/locustfile.py"))
-        .args(["--host", fleet.url("").trim_end_matches('/'), "--headless", "-u", "10", "-r", "10", "-t", "8s", "--csv"])
+        .args([
+            "--host",
+            fleet.url("").trim_end_matches('/'),
+            "--headless",
+            "-u",
+            "10",
+            "-r",
+            "10",
+            "-t",
+            "8s",
+            "--csv",
+        ])
         .arg(&prefix)
         .output()
         .unwrap();

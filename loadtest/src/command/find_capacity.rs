@@ -132,7 +132,7 @@ async fn search(
     let (mut runs, mut environment) = (Vec::new(), Environment::default());
     let mut inconclusive = 0;
     let (rate, confirmed, finding) = loop {
-        let next = search.next();
+        let next = search.ask();
         let (rate, length) = match next {
             Next::Probe(rate) => (rate, probe),
             Next::Confirm(rate) => (rate, confirm),
