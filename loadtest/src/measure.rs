@@ -147,7 +147,11 @@ async fn follow(mut watch: Watch, start: Instant, ended: Shutdown) -> Vec<Sample
 }
 
 /// Puts a report together.
-pub fn report(frame: Frame, found: Found, mut generator: Generator) -> Report {
+pub fn report(mut frame: Frame, found: Found, mut generator: Generator) -> Report {
+    // Reports are passed on.
+    if let Some(login) = &mut frame.scenario.target.login {
+        login.password = "…".into();
+    }
     let Found { ledger, watched, seconds, ended_early } = found;
     generator.shortfall = ledger.shortfall();
     generator.lag_p99_ms = ledger.lag_p99_ms();

@@ -49,6 +49,7 @@ fn every_user_logs_in_once() {
     let report = server.measure(text.into());
     assert_eq!(report.total.failed, 0, "{:?}", report.total.kinds);
     assert_eq!(report.generator.logins, 7);
+    assert!(!serde_json::to_string(&report).unwrap().contains("a&b"), "the password stays out of the report");
     let login = report.tasks.iter().find(|task| task.name == "POST /login").unwrap();
     assert_eq!(login.answered, 7);
     assert_eq!(server.account()["logins"], 8, "one more for the warm-up");
@@ -77,4 +78,13 @@ fn requests_without_an_answer_at_the_end_are_counted() {
     let report = server.measure(text.into());
     assert_eq!(report.total.answered, 0);
     assert!(report.total.kinds["timeout"] >= 3, "{:?}", report.total.kinds);
+}
+
+#[test]
+fn a_run_ends_when_it_has_seen_enough() {
+    let server = Practising::start(Behaviour { errors: 0.5, ..Behaviour::default() });
+    let text = scenario("duration = '10m'\nrate = 30\n").replace("[users]", "stop_when = ['errors > 20%']\n[users]");
+    let report = server.measure(text);
+    assert!(report.ended_early.unwrap().starts_with("stop_when `errors > 20%` was reached"));
+    assert!(report.seconds < 60.0 && report.series.len() >= 10);
 }

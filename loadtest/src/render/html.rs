@@ -32,7 +32,7 @@ pub fn html(report: &Report) -> String {
         body.push_str(&table(&part));
     }
     body.push_str("</section>\n");
-    let scenario = toml::to_string_pretty(&without_secrets(report)).unwrap_or_default();
+    let scenario = toml::to_string_pretty(&report.scenario).unwrap_or_default();
     let _ = write!(body, "<details><summary>The scenario</summary><pre>{}</pre></details>", escape(&scenario));
     page(&title, &body)
 }
@@ -45,14 +45,6 @@ pub(crate) fn page(title: &str, body: &str) -> String {
          <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
          <style>{STYLE}</style></head>\n<body><main>{body}</main><script>{SCRIPT}</script></body></html>\n"
     )
-}
-
-fn without_secrets(report: &Report) -> crate::scenario::Scenario {
-    let mut scenario = report.scenario.clone();
-    if let Some(login) = &mut scenario.target.login {
-        login.password = "…".into();
-    }
-    scenario
 }
 
 fn cards(report: &Report) -> String {
