@@ -4,10 +4,10 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos advice fuzz bench bench-cache clean
+.PHONY: help run test setup fmt lint chaos advice fuzz bench bench-cache seeds-report clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # exec: Ctrl-C reaches shoal itself, and make waits for it to drain.
 run: ## Build and start a local fleet; options in ARGS, as in make run ARGS="--observe"
@@ -52,6 +52,9 @@ bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh
+
+seeds-report: setup ## Repeat the load tests of the systems replaced; writes docs/seeds.md (SEEDS, STRETCH, MODEL; 17 minutes)
+	@loadtest/seeds.py
 
 clean: ## Remove what was built and fetched (not .shoal/, which holds a fleet's data)
 	cargo clean

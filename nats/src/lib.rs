@@ -28,11 +28,13 @@
 //! | [`presence`] | worker heartbeats, sent and gathered |
 //! | [`supervision`] | supervisors' common record, and their decisions |
 //! | [`service`] | the NATS request front door |
+//! | [`agents`] | load generators and whoever coordinates them |
 //! | [`backlog`] | what waits in the queue |
 //!
 //! No other crate names a stream, consumer or bucket configuration.
 
 pub mod accounts;
+pub mod agents;
 pub mod attempts;
 pub mod backlog;
 mod breaker;

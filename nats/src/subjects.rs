@@ -93,6 +93,33 @@ pub const FORGET: &str = "shoal.cache.forget";
 /// Asks every gateway what its memory holds.
 pub const CACHE_STATS: &str = "shoal.cache.stats";
 
+/// An order to one of the load generators of a group.
+pub fn load_order(group: &NodeId, agent: &NodeId, kind: &str) -> String {
+    format!("shoal.load.{group}.to.{agent}.{kind}")
+}
+
+/// All orders to one of them.
+pub fn load_orders(group: &NodeId, agent: &NodeId) -> String {
+    format!("shoal.load.{group}.to.{agent}.*")
+}
+
+/// What a load generator tells whoever coordinates its group.
+pub fn load_word(group: &NodeId, agent: &NodeId, kind: &str) -> String {
+    format!("shoal.load.{group}.from.{agent}.{kind}")
+}
+
+/// What all of a group tell.
+pub fn load_words(group: &NodeId) -> String {
+    format!("shoal.load.{group}.from.*.*")
+}
+
+/// Who says it, and of what kind it is: the last two tokens of orders and words.
+pub fn parse_load(subject: &str) -> Option<(NodeId, &str)> {
+    let mut tokens = subject.rsplit('.');
+    let (kind, agent) = (tokens.next()?, tokens.next()?);
+    Some((agent.parse().ok()?, kind))
+}
+
 /// Front door for NATS requests; the second token names the model.
 pub const PREDICT: &str = "predict.*";
 

@@ -1,0 +1,92 @@
+//! Against a server whose delays are known, the measured percentiles are right within 2 %, the stall
+//! that a closed loop cannot see included. What is right, the server's own account says.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
+
+mod practising;
+
+use std::time::Duration;
+
+use practising::{Practising, ms, scenario};
+use shoal_loadtest::practice::{Behaviour, Stall};
+
+/// Measured and true times of request handling on loopback differ by this at least.
+const LOOPBACK_MS: f64 = 3.0;
+
+/// `lag` is what the generator says of its own lateness: on a machine that is busy with something
+/// else, requests wait for a core, and the report says so.
+fn assert_near(what: &str, measured: f64, truth: f64, lag: f64) {
+    let off = (measured - truth).abs();
+    assert!(off <= 0.02 * truth + LOOPBACK_MS + 2.0 * lag, "{what}: measured {measured:.1} ms, in truth {truth:.1} ms");
+}
+
+#[test]
+fn fixed_and_random_delays() {
+    for (delay, load) in [
+        ("150ms", "rate = 60\n"),
+        ("100ms-300ms", "rate = 80\n"),
+        ("exp:120ms", "rate = 80\n"),
+        ("100ms-300ms", "users = 20\n"),
+    ] {
+        let server = Practising::start(Behaviour { delay: delay.parse().unwrap(), ..Behaviour::default() });
+        let report = server.measure(scenario(&format!("duration = '5s'\n{load}")));
+        let account = server.account();
+        let latency = report.total.latency.unwrap();
+        for percent in ["p50_ms", "p90_ms", "p95_ms", "p99_ms"] {
+            let measured = serde_json::to_value(&latency).unwrap()[percent].as_f64().unwrap();
+            let truth = account["kept"][percent].as_f64().unwrap();
+            assert_near(&format!("{delay}, {load}{percent}"), measured, truth, report.generator.lag_p99_ms);
+        }
+        assert_eq!(report.total.failed, 0);
+    }
+}
+
+#[test]
+fn a_stall_counts_for_everyone_who_would_have_come() {
+    const DELAY: f64 = 0.05;
+    let behaviour = Behaviour {
+        delay: "50ms".parse().unwrap(),
+        stall: Duration::from_secs(1),
+        stall_every: Duration::from_secs(4),
+        ..Behaviour::default()
+    };
+    let server = Practising::start(behaviour);
+    let report = server.measure(scenario("duration = '12s'\nrate = 100\n"));
+    let begun = server.age() - report.seconds;
+    let stalls: Vec<Stall> = serde_json::from_value(server.account()["stalls"].clone()).unwrap();
+
+    // Evenly spaced arrivals, and when the server can answer each of them.
+    let mut truth: Vec<f64> = (0..12_000)
+        .map(|index| {
+            let due = begun + (f64::from(index) + 0.5) / 1000.0;
+            let arrived = stalls.iter().find(|stall| (stall.from..stall.to).contains(&due)).map_or(due, |s| s.to);
+            let done = arrived + DELAY;
+            stalls.iter().find(|stall| (stall.from..stall.to).contains(&done)).map_or(done, |s| s.to) - due
+        })
+        .collect();
+    truth.sort_by(f64::total_cmp);
+    let right = |percent: f64| 1e3 * truth[(percent / 100.0 * truth.len() as f64) as usize - 1];
+    let (latency, service) = (report.total.latency.unwrap(), report.total.service.unwrap());
+    for percent in [50.0, 80.0, 90.0, 95.0, 99.0] {
+        // The two clocks are read at moments that differ by scheduling: beside a slope of 40 ms for a
+        // percentile that is half of one.
+        let off = (ms(&latency, percent) - right(percent)).abs();
+        assert!(
+            off <= 0.02 * right(percent) + 20.0,
+            "p{percent}: measured {} ms, in truth {} ms",
+            ms(&latency, percent),
+            right(percent)
+        );
+    }
+    assert!(right(95.0) > 700.0, "the stall is in it: {}", right(95.0));
+
+    // The same server seen by a closed loop: one user, as old tools have it.
+    let closed = server.measure(scenario("duration = '8s'\nusers = 1\n")).total.latency.unwrap();
+    assert!(ms(&closed, 95.0) < 0.3 * right(95.0), "a closed loop does not see it: {}", ms(&closed, 95.0));
+    assert!(service.p95_ms <= latency.p95_ms);
+
+    // With a schedule, a closed loop sees it too.
+    let paced =
+        server.measure(scenario("duration = '12s'\nusers = 10\n").replace("[users]", "[users]\npace = '200ms'"));
+    let (due, sent) = (paced.total.latency.unwrap(), paced.total.service.unwrap());
+    assert!(ms(&due, 90.0) > 3.0 * ms(&sent, 80.0), "{} and {}", ms(&due, 90.0), ms(&sent, 80.0));
+}
