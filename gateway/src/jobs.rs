@@ -90,6 +90,7 @@ impl Predictor {
             accept: ACCEPT_JSON,
             top_k,
             no_store: ask.caching.no_store,
+            once: false,
             trace: ask.trace,
         };
         let published = match inner.bus.publish_job(job).await {

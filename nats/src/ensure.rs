@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::object_store;
 use async_nats::jetstream::stream::Config;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
-use crate::topology::{ADVISORIES, JOBS, UPLOADS};
+use crate::subjects;
+use crate::topology::{ADVISORIES, JOBS};
 
 /// How long a broker may take to become one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +36,8 @@ impl Bus {
         for wanted in self.topology.streams(models) {
             self.ensure_stream(wanted).await?;
         }
-        self.ensure_uploads().await?;
+        self.ensure_objects(self.topology.uploads()).await?;
+        self.ensure_objects(self.topology.bundles()).await?;
         for model in models {
             for lane in Lane::ALL {
                 self.ensure_consumer(JOBS, self.topology.consumer(model, lane)).await?;
@@ -64,12 +67,31 @@ impl Bus {
         updated.map(drop).map_err(|error| BusError::request(format!("updating stream {name}"), error))
     }
 
-    async fn ensure_uploads(&self) -> Result<(), BusError> {
-        if self.js.get_object_store(UPLOADS).await.is_ok() {
+    async fn ensure_objects(&self, wanted: object_store::Config) -> Result<(), BusError> {
+        let name = wanted.bucket.clone();
+        if self.js.get_object_store(&name).await.is_ok() {
             return Ok(());
         }
-        let created = self.js.create_object_store(self.topology.uploads()).await;
-        created.map(drop).map_err(|error| BusError::request(format!("creating object store {UPLOADS}"), error))
+        let created = self.js.create_object_store(wanted).await;
+        created.map(drop).map_err(|error| BusError::request(format!("creating object store {name}"), error))
+    }
+
+    /// Takes back what [`Bus::ensure`] made for one model: its jobs that wait, its lanes, its place in the
+    /// stream.
+    pub async fn retire(&self, model: &ModelName) -> Result<(), BusError> {
+        let failed = |error: String| BusError::request(format!("retiring the queue of {model}"), error);
+        let mut stream = self.js.get_stream(JOBS).await.map_err(|error| failed(error.to_string()))?;
+        let mut config = stream.info().await.map_err(|error| failed(error.to_string()))?.config.clone();
+        let subject = format!("jobs.{model}.*");
+        config.subjects.retain(|known| *known != subject);
+        for lane in Lane::ALL {
+            if let Err(error) = stream.delete_consumer(&subjects::consumer(model, lane)).await {
+                tracing::debug!(%error, "a lane was gone before it could be removed");
+            }
+        }
+        let purged = stream.purge().filter(subject).await;
+        purged.map_err(|error| failed(error.to_string()))?;
+        self.js.update_stream(&config).await.map(drop).map_err(|error| failed(error.to_string()))
     }
 
     /// Creating a consumer that exists with other settings updates what may be updated; the server

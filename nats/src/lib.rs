@@ -3,7 +3,9 @@
 //! | module | owns |
 //! | --- | --- |
 //! | [`attempts`] | what a job that came back has been through |
+//! | [`bundles`] | model files, a bundle for each version |
 //! | [`cancel`] | jobs that nobody waits for any more |
+//! | [`catalog`] | versions of models, and which of them answers |
 //! | [`claims`] | which gateway computes what, when there are several |
 //! | [`connect`] | the connection: reconnects for ever, says when it is up |
 //! | [`subjects`] | every subject, built and parsed |
@@ -30,8 +32,10 @@
 pub mod attempts;
 pub mod backlog;
 mod breaker;
+pub mod bundles;
 pub mod cache;
 pub mod cancel;
+pub mod catalog;
 pub mod claims;
 pub mod connect;
 pub mod dead;

@@ -78,7 +78,8 @@ impl FleetMetrics {
     pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus], supervisors: &[SupervisorStatus]) {
         ACTIONS.iter().for_each(|action| drop(self.decisions.with_label_values(&[model.as_str(), action])));
         for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
-            let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
+            let serving = workers.iter().filter_map(|worker| worker.as_serving(model));
+            let count = serving.filter(|worker| worker.state == state).count();
             self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);
             if state == WorkerState::Ready {
                 // Where nobody supervises, those that are there are wanted.

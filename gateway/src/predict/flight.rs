@@ -197,6 +197,7 @@ impl Mission {
             accept: ACCEPT_BINCODE,
             top_k: None,
             no_store: self.ask.caching.no_store,
+            once: false,
             trace: self.ask.trace.clone(),
         }
     }

@@ -317,17 +317,7 @@ fn is_running(pid: u32) -> bool {
 /// Reads a model's files: its digest is part of every cache key.
 async fn describe(config: &WorkerConfig) -> anyhow::Result<ModelStatus> {
     let (store, name) = (ModelStore::open(&config.models_dir), config.model.clone());
-    let model = tokio::task::spawn_blocking(move || store.load(&name)).await??;
-    Ok(ModelStatus {
-        name: model.manifest.name.clone(),
-        digest: model.digest,
-        max_batch: model.manifest.batch.max,
-        classes: model.labels.len(),
-        title: model.manifest.title,
-        // Known once a session has been built.
-        input_shape: Vec::new(),
-        image_ms: 0.0,
-    })
+    Ok(tokio::task::spawn_blocking(move || store.describe(&name)).await??)
 }
 
 fn heartbeat((status, age): &(WorkerStatus, Duration)) -> Heartbeat {
