@@ -1,7 +1,9 @@
 //! Model files in the object store: a bundle for each version, written once, fetched by workers.
 
 use async_nats::jetstream::object_store::ObjectStore;
+use shoal_shared::digest::ModelDigest;
 use shoal_shared::names::ModelName;
+use std::fmt;
 use tokio::io::AsyncReadExt;
 
 use crate::connect::{Bus, BusError};
@@ -32,6 +34,29 @@ const MANIFEST: &str = "manifest.toml";
 const ONNX: &str = "model.onnx";
 const LABELS: &str = "labels.txt";
 
+/// What a bundle is called: by the name its version is served under, and by what it holds. So two people who
+/// push at the same time never write into each other's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BundleName(String);
+
+impl BundleName {
+    /// Of a version's content.
+    pub fn new(served: &ModelName, digest: &ModelDigest) -> Self {
+        Self(format!("{served}-{digest}"))
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BundleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The object store of bundles. Cheap to clone.
 #[derive(Clone)]
 pub struct Bundles(ObjectStore);
@@ -42,40 +67,40 @@ impl Bundles {
         bus.lookup(&format!("object store {BUNDLES}"), || bus.js.get_object_store(BUNDLES)).await.map(Self)
     }
 
-    /// Stores a bundle under the name that its version is served by; the manifest last, so that a bundle is
+    /// Stores a bundle; the manifest last, so that a bundle is
     /// whole or not there.
-    pub async fn put(&self, served: &ModelName, bundle: &Bundle) -> Result<(), BusError> {
+    pub async fn put(&self, version: &BundleName, bundle: &Bundle) -> Result<(), BusError> {
         for (file, content) in [(ONNX, Some(&bundle.onnx)), (LABELS, bundle.labels.as_ref())] {
             let Some(content) = content else { continue };
             if content.len() > MAX_FILE {
                 let reason = format!("{} bytes, the limit is {MAX_FILE}", content.len());
-                return Err(BusError::request(format!("storing {file} of {served}"), reason));
+                return Err(BusError::request(format!("storing {file} of {version}"), reason));
             }
-            self.store(served, file, content).await?;
+            self.store(version, file, content).await?;
         }
-        self.store(served, MANIFEST, &bundle.manifest).await
+        self.store(version, MANIFEST, &bundle.manifest).await
     }
 
-    async fn store(&self, served: &ModelName, file: &str, content: &[u8]) -> Result<(), BusError> {
+    async fn store(&self, version: &BundleName, file: &str, content: &[u8]) -> Result<(), BusError> {
         let mut content = content;
-        let stored = self.0.put(object(served, file).as_str(), &mut content).await;
-        stored.map(drop).map_err(|error| BusError::request(format!("storing {file} of {served}"), error))
+        let stored = self.0.put(object(version, file).as_str(), &mut content).await;
+        stored.map(drop).map_err(|error| BusError::request(format!("storing {file} of {version}"), error))
     }
 
     /// Fetches a bundle. The client library holds every file against the digest written with it.
-    pub async fn get(&self, served: &ModelName) -> Result<Bundle, BusError> {
-        let missing = |file: &str| BusError::request(format!("fetching {file} of {served}"), "it is not there");
+    pub async fn get(&self, version: &BundleName) -> Result<Bundle, BusError> {
+        let missing = |file: &str| BusError::request(format!("fetching {file} of {version}"), "it is not there");
         Ok(Bundle {
-            manifest: self.fetch(served, MANIFEST).await?.ok_or_else(|| missing(MANIFEST))?,
-            onnx: self.fetch(served, ONNX).await?.ok_or_else(|| missing(ONNX))?,
-            labels: self.fetch(served, LABELS).await?,
+            manifest: self.fetch(version, MANIFEST).await?.ok_or_else(|| missing(MANIFEST))?,
+            onnx: self.fetch(version, ONNX).await?.ok_or_else(|| missing(ONNX))?,
+            labels: self.fetch(version, LABELS).await?,
         })
     }
 
-    async fn fetch(&self, served: &ModelName, file: &str) -> Result<Option<Vec<u8>>, BusError> {
+    async fn fetch(&self, version: &BundleName, file: &str) -> Result<Option<Vec<u8>>, BusError> {
         use async_nats::jetstream::object_store::GetErrorKind;
-        let failed = |reason: String| BusError::request(format!("fetching {file} of {served}"), reason);
-        let mut object = match self.0.get(object(served, file)).await {
+        let failed = |reason: String| BusError::request(format!("fetching {file} of {version}"), reason);
+        let mut object = match self.0.get(object(version, file)).await {
             Ok(object) => object,
             Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error.to_string())),
@@ -90,15 +115,15 @@ impl Bundles {
     }
 
     /// Removes a bundle; that it is gone already is fine.
-    pub async fn remove(&self, served: &ModelName) {
+    pub async fn remove(&self, version: &BundleName) {
         for file in [MANIFEST, ONNX, LABELS] {
-            if let Err(error) = self.0.delete(object(served, file)).await {
+            if let Err(error) = self.0.delete(object(version, file)).await {
                 tracing::debug!(%error, "a file of a bundle was gone before it could be removed");
             }
         }
     }
 }
 
-fn object(served: &ModelName, file: &str) -> String {
-    format!("{served}/{file}")
+fn object(version: &BundleName, file: &str) -> String {
+    format!("{version}/{file}")
 }

@@ -147,6 +147,9 @@ impl Fleet {
             }
         }
         for held in status.models.iter().filter(|held| held.state == HoldState::Unloaded) {
+            if held.status.digest.as_str().is_empty() {
+                continue;
+            }
             let mut described = self.described.write();
             described.entry(held.status.name.clone()).or_insert_with(|| held.status.clone());
         }

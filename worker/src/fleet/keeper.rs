@@ -185,10 +185,12 @@ impl Keeper {
         let readiness = Readiness::listen("worker", self.number)?;
         let FleetPlan { config, config_file, .. } = &*self.plan;
         let threads = *self.threads.borrow();
+        let models: Vec<String> = config.served_models().into_iter().map(String::from).collect();
         let mut command = Command::new(&self.program);
         command
             .arg("run")
-            .args(["--model", config.model.as_str()])
+            .args(["--model", &models.join(",")])
+            .args(["--memory-budget", &config.memory_budget.to_string()])
             .arg("--models-dir")
             .arg(&config.models_dir)
             .args(["--threads", &threads.to_string()])

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use shoal_shared::digest::ModelDigest;
+use shoal_nats::bundles::BundleName;
 use shoal_shared::manifest::{Manifest, ManifestError, parse_labels};
 use shoal_shared::names::ModelName;
 use shoal_shared::presence::ModelStatus;
@@ -100,6 +100,11 @@ impl ModelStore {
         read_model(self.manifest(name)?, &folder)
     }
 
+    /// Reads the model in a folder that is no store's.
+    pub fn read_folder(folder: &Path) -> Result<Model, StoreError> {
+        read_model(Manifest::parse(&read_text(&folder.join(MANIFEST))?)?, folder)
+    }
+
     /// A model as far as its files tell: its digest is part of every cache key.
     pub fn describe(&self, name: &ModelName) -> Result<ModelStatus, StoreError> {
         let model = self.load(name)?;
@@ -126,13 +131,13 @@ impl ModelStore {
     }
 
     /// Whether the files of a pushed version are here.
-    pub fn has_pushed(&self, served: &ModelName, digest: &ModelDigest) -> bool {
-        self.pushed_folder(served, digest).join(MANIFEST).exists()
+    pub fn has_pushed(&self, name: &BundleName) -> bool {
+        self.pushed_folder(name).join(MANIFEST).exists()
     }
 
     /// Reads a pushed version into memory, under the name it is served by.
-    pub fn load_pushed(&self, served: &ModelName, digest: &ModelDigest) -> Result<Model, StoreError> {
-        let folder = self.pushed_folder(served, digest);
+    pub fn load_pushed(&self, served: &ModelName, name: &BundleName) -> Result<Model, StoreError> {
+        let folder = self.pushed_folder(name);
         let manifest = Manifest::parse(&read_text(&folder.join(MANIFEST))?)?;
         read_model(Manifest { name: served.clone(), ..manifest }, &folder)
     }
@@ -140,12 +145,11 @@ impl ModelStore {
     /// Writes the files of a pushed version: all of them, or none.
     pub fn add_pushed(
         &self,
-        served: &ModelName,
-        digest: &ModelDigest,
+        name: &BundleName,
         manifest: &[u8],
         files: &[(&str, &[u8])],
     ) -> Result<(), StoreError> {
-        let folder = self.pushed_folder(served, digest);
+        let folder = self.pushed_folder(name);
         let partial = folder.with_extension(format!("partial-{}", std::process::id()));
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -163,25 +167,19 @@ impl ModelStore {
         if folder.join(MANIFEST).exists() { Ok(()) } else { renamed.map_err(failed(&folder)) }
     }
 
-    /// Removes the files of pushed versions that are not in `known`, by name and digest as in
-    /// [`ModelStore::pushed_name`].
-    pub fn forget_pushed_except(&self, known: &BTreeSet<String>) {
+    /// Removes the files of pushed versions that are not in `known`.
+    pub fn forget_pushed_except(&self, known: &BTreeSet<BundleName>) {
         let Ok(entries) = fs::read_dir(self.dir.join(PUSHED)) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !known.contains(&name) && !name.contains(".partial-") {
+            if known.iter().all(|known| known.as_str() != name) && !name.contains(".partial-") {
                 let _ = fs::remove_dir_all(entry.path());
             }
         }
     }
 
-    /// The folder's name of a pushed version.
-    pub fn pushed_name(served: &ModelName, digest: &ModelDigest) -> String {
-        format!("{served}-{digest}")
-    }
-
-    fn pushed_folder(&self, served: &ModelName, digest: &ModelDigest) -> PathBuf {
-        self.dir.join(PUSHED).join(Self::pushed_name(served, digest))
+    fn pushed_folder(&self, name: &BundleName) -> PathBuf {
+        self.dir.join(PUSHED).join(name.as_str())
     }
 
     /// Writes a model's files; the manifest last, so that a model is whole or not there.

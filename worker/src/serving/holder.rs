@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shoal_nats::bundles::BundleName;
 use shoal_nats::catalog::CatalogView;
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::presence::{HoldState, ModelStatus};
@@ -17,7 +18,6 @@ use super::residency::{Candidate, Claim, Stand, Step, next_step};
 use super::roll::{Line, Roll, Tally};
 use super::served::{Means, ServedModel};
 use super::wishes::{Assigned, Identity, Wish};
-use crate::model::ModelStore;
 
 /// How often it is looked whether jobs wait for a model that is not loaded, and whether one has broken.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -451,11 +451,11 @@ impl Holder {
     }
 
     /// Files of versions that are worth keeping on disk.
-    fn known(&self) -> BTreeSet<String> {
+    fn known(&self) -> BTreeSet<BundleName> {
         let records = self.catalog.records();
         let versions = records.iter().flat_map(|(model, record)| {
             record.versions.iter().filter_map(|(version, pushed)| {
-                Some(ModelStore::pushed_name(&model.served(version).ok()?, &pushed.digest))
+                Some(BundleName::new(&model.served(version).ok()?, &pushed.digest))
             })
         });
         versions.collect()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use shoal_nats::bundles::Bundles;
+use shoal_nats::bundles::{BundleName, Bundles};
 
 use super::cpu::CpuBudget;
 use super::wishes::{Identity, PushedVersion};
@@ -32,7 +32,7 @@ pub(crate) struct Loaded {
 
 impl Loader {
     /// Loads a model. `known` are the versions whose files are worth keeping on disk.
-    pub(crate) async fn load(self: Arc<Self>, identity: Identity, known: BTreeSet<String>) -> anyhow::Result<Loaded> {
+    pub(crate) async fn load(self: Arc<Self>, identity: Identity, known: BTreeSet<BundleName>) -> anyhow::Result<Loaded> {
         let begun = Instant::now();
         if let Some(pushed) = &identity.pushed {
             self.fetch(&identity, pushed, &known).await?;
@@ -42,17 +42,18 @@ impl Loader {
         loading.await.context("loading a model ended early")?
     }
 
-    async fn fetch(&self, identity: &Identity, pushed: &PushedVersion, known: &BTreeSet<String>) -> anyhow::Result<()> {
-        if self.store.has_pushed(&identity.name, &pushed.digest) {
+    async fn fetch(&self, identity: &Identity, pushed: &PushedVersion, known: &BTreeSet<BundleName>) -> anyhow::Result<()> {
+        let name = BundleName::new(&identity.name, &pushed.digest);
+        if self.store.has_pushed(&name) {
             return Ok(());
         }
         let begun = Instant::now();
-        let bundle = self.bundles.get(&identity.name).await?;
+        let bundle = self.bundles.get(&name).await?;
         let bytes = bundle.bytes();
         let files = [("model.onnx", Some(&bundle.onnx)), ("labels.txt", bundle.labels.as_ref())];
         let files: Vec<(&str, &[u8])> =
             files.into_iter().filter_map(|(name, content)| Some((name, content?.as_slice()))).collect();
-        self.store.add_pushed(&identity.name, &pushed.digest, &bundle.manifest, &files)?;
+        self.store.add_pushed(&name, &bundle.manifest, &files)?;
         self.store.forget_pushed_except(known);
         tracing::info!(model.name = %identity.name, bytes, took = ?begun.elapsed(), "model fetched");
         Ok(())
@@ -61,7 +62,7 @@ impl Loader {
     fn assemble(&self, identity: &Identity, begun: Instant) -> anyhow::Result<Loaded> {
         let mut model = match &identity.pushed {
             Some(pushed) => {
-                let model = self.store.load_pushed(&identity.name, &pushed.digest)?;
+                let model = self.store.load_pushed(&identity.name, &BundleName::new(&identity.name, &pushed.digest))?;
                 anyhow::ensure!(
                     model.digest == pushed.digest,
                     "the digest of {} is {}, the catalog says {}: it was damaged, or pushed by another release",
