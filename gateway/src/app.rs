@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::cache::{MemoryStats, SharedCache};
+use shoal_nats::catalog::Catalog;
 use shoal_nats::claims::Claims;
 use shoal_nats::peers::Peers;
 use shoal_nats::presence::Fleet;
@@ -23,7 +24,7 @@ use crate::cache::MemoryCache;
 use crate::config::GatewayConfig;
 use crate::http::Serving;
 use crate::metrics::GatewayMetrics;
-use crate::models::Models;
+use crate::models::{Models, guard};
 use crate::predict::{Parts, Predictor, Source};
 use crate::{admission, attribution, http, micro};
 
@@ -35,6 +36,7 @@ pub struct Gateway {
     config: GatewayConfig,
     bus: Bus,
     predictor: Predictor,
+    catalog: Catalog,
     service: PredictService,
     registry: Registry,
 }
@@ -52,7 +54,9 @@ impl Gateway {
         let replies = Replies::subscribe(&bus, id.clone(), move || late.inc()).await?;
         let peers = Peers::join(&bus, id, shutdown).await?;
         let fleet = Fleet::watch(&bus, shutdown).await?;
-        let models = Models::new(bus.clone(), fleet, config.default_model.clone());
+        let catalog = Catalog::open(&bus).await?;
+        let versions = catalog.follow(shutdown).await?;
+        let models = Models::new(bus.clone(), fleet, versions, config.default_model.clone(), config.rollout);
         let evictions = metrics.evictions.clone();
         let predictor = Predictor::new(Parts {
             shared: SharedCache::open(&bus).await?,
@@ -69,7 +73,7 @@ impl Gateway {
             spans,
         });
         let service = PredictService::start(&bus).await?;
-        Ok(Self { config, bus, predictor, service, registry })
+        Ok(Self { config, bus, predictor, catalog, service, registry })
     }
 
     /// Serves until shutdown is ordered and what is in flight has been answered.
@@ -82,6 +86,7 @@ impl Gateway {
         let routes = http::routes(self.predictor.clone(), self.registry);
         shutdown.spawn(micro::run(self.service, self.predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &self.predictor, &shutdown);
+        shutdown.spawn(guard::run(self.predictor.clone(), self.catalog, shutdown.clone()));
         let serving = Serving {
             max_connections: self.config.max_connections,
             header_timeout: self.config.header_timeout,
@@ -110,7 +115,9 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     let (scaling, judged, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {
         // Only of models that this gateway knows: nobody else may grow the metrics.
-        let known = |model: &_| judged.models().fleet().model(model).is_some();
+        let known = |model: &_| {
+            judged.models().fleet().model(model).is_some() || judged.models().catalog().record(model).is_some()
+        };
         let count = |model: &_, action: &str| {
             if known(model) {
                 judged.metrics().fleet.decided(model, action);

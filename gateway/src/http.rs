@@ -5,7 +5,7 @@
 //! | `POST /predict` | [`predict`] |
 //! | `GET /predictions/{sha256}` | [`predict`] |
 //! | `POST /jobs`, `GET` and `DELETE /jobs/{id}` | [`jobs`] |
-//! | `GET /models` | [`info`] |
+//! | `GET /models`, `/models/{name}` | [`models`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
 //! | `GET /api/bottleneck`, `/api/status`, `/api/targets` | [`info`] |
 //! | `GET /`, `/assets/*`, `/samples/*` | [`page`] |
@@ -14,6 +14,7 @@ mod caching;
 mod error;
 mod info;
 mod jobs;
+mod models;
 mod page;
 mod predict;
 mod request;
@@ -45,7 +46,9 @@ pub fn routes(
         .unify()
         .or(jobs::delete(predictor.clone()))
         .unify();
-    let info = info::models(predictor.clone())
+    let info = models::list(predictor.clone())
+        .or(models::one(predictor.clone()))
+        .unify()
         .or(info::healthz())
         .unify()
         .or(info::readyz(predictor.clone()))

@@ -117,7 +117,8 @@ impl Catalog {
 
     /// Reads every record and follows changes until shutdown is ordered.
     pub async fn follow(&self, shutdown: &Shutdown) -> Result<CatalogView, BusError> {
-        let (records, changed) = (self.all().await?, watch::Sender::new(0));
+        let records = self.all().await?.into_iter().map(|(model, record)| (model, Arc::new(record))).collect();
+        let changed = watch::Sender::new(0);
         let view = CatalogView { records: Arc::new(RwLock::new(Arc::new(records))), changed: Arc::new(changed) };
         let (followed, catalog, stop) = (view.clone(), self.clone(), shutdown.clone());
         tokio::spawn(async move {
@@ -153,21 +154,24 @@ impl Catalog {
     }
 }
 
+/// Records by model; asked at every request, so they are shared.
+pub type Records = BTreeMap<ModelName, Arc<CatalogRecord>>;
+
 /// The catalog as known at the moment. Cheap to clone.
 #[derive(Clone)]
 pub struct CatalogView {
-    records: Arc<RwLock<Arc<BTreeMap<ModelName, CatalogRecord>>>>,
+    records: Arc<RwLock<Arc<Records>>>,
     changed: Arc<watch::Sender<u64>>,
 }
 
 impl CatalogView {
     /// Every record.
-    pub fn records(&self) -> Arc<BTreeMap<ModelName, CatalogRecord>> {
+    pub fn records(&self) -> Arc<Records> {
         self.records.read().clone()
     }
 
     /// A model's record; absent when it was never pushed, or nothing of it is left.
-    pub fn record(&self, model: &ModelName) -> Option<CatalogRecord> {
+    pub fn record(&self, model: &ModelName) -> Option<Arc<CatalogRecord>> {
         self.records().get(model).filter(|record| record.live.is_some()).cloned()
     }
 
@@ -206,7 +210,7 @@ impl CatalogView {
         let mut records = self.records.write();
         let mut next = BTreeMap::clone(&records);
         match record {
-            Some(record) => drop(next.insert(model, record)),
+            Some(record) => drop(next.insert(model, Arc::new(record))),
             None => drop(next.remove(&model)),
         }
         if next != **records {

@@ -15,6 +15,7 @@
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |
+//! | [`describe`] | a model in full, told by a worker that has it |
 //! | [`register`] | accepted asynchronous jobs, by id |
 //! | [`replies`] | a gateway's single inbox, a waiter per job |
 //! | [`results`] | outcomes of asynchronous jobs |
@@ -40,6 +41,7 @@ pub mod claims;
 pub mod connect;
 pub mod dead;
 pub mod delivery;
+pub mod describe;
 pub mod ensure;
 pub mod peers;
 pub mod presence;

@@ -85,7 +85,8 @@ async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &P
             let message = format!("the digest must be the image's {:?} in hexadecimal", predictor.digest_kind());
             return Err(Failure::new(FailureCode::BadRequest, message));
         };
-        let found = predictor.known(options.model.as_ref(), image).await?;
+        let model = options.served_model(headers, predictor).await?;
+        let found = predictor.known(model.as_ref(), image).await?;
         let missing = || Failure::new(FailureCode::NotFound, "no prediction for this image is cached");
         Ok((found.ok_or_else(missing)?, options.top_k))
     };
@@ -119,7 +120,7 @@ fn server_timing(timing: &TimingMs) -> String {
 }
 
 fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
-    let entry = &answered.entry;
+    let (entry, (model, version)) = (&answered.entry, &answered.named);
     let extension = entry.format.map_or("jpeg", |format| format.extension());
     Success {
         image_file_name: entry.md5.map(|md5| format!("{md5}.{extension}")),
@@ -128,6 +129,6 @@ fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success 
         worker: answered.served.as_ref().map(|served| served.worker.clone()),
         batch: answered.served.as_ref().map(|served| served.batch),
         timing_ms: timing,
-        ..Success::of(&entry.prediction, top_k)
+        ..Success::of(&entry.prediction, top_k).named(model, version.as_ref())
     }
 }

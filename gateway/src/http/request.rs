@@ -20,6 +20,9 @@ use crate::config::GatewayConfig;
 use crate::http::server::Peer;
 use crate::predict::{Ask, Predictor};
 
+/// Names the version that is to answer, as `?version=` does.
+const MODEL_VERSION: &str = "shoal-model-version";
+
 /// The head of a request.
 pub(super) struct Head {
     pub(super) query: Query,
@@ -44,6 +47,7 @@ pub(super) fn head(predictor: Predictor) -> impl Filter<Extract = (Head,), Error
 /// What the query string asks for.
 pub(super) struct Options {
     pub(super) model: Option<ModelName>,
+    version: Option<String>,
     pub(super) top_k: Option<usize>,
     pub(super) timeout: Option<Duration>,
     pub(super) lane: Option<Lane>,
@@ -56,10 +60,23 @@ impl Options {
         let lane = query.get("lane").map(|name| name.parse()).transpose();
         Ok(Self {
             model: model.map_err(|error| bad(format!("`model`: {error}")))?,
+            version: query.get("version").cloned(),
             top_k: number(query, "top_k", MAX_TOP_K as u64)?.map(|value| value as usize),
             timeout: number(query, "timeout_ms", 600_000)?.map(Duration::from_millis),
             lane: lane.map_err(|error| bad(format!("`lane`: {error}")))?,
         })
+    }
+}
+
+impl Options {
+    /// The model asked for, by the name it is served under when `?version=` or the header names a version.
+    pub(super) async fn served_model(
+        &self,
+        headers: &HeaderMap,
+        predictor: &Predictor,
+    ) -> Result<Option<ModelName>, Failure> {
+        let header = headers.get(MODEL_VERSION).and_then(|value| value.to_str().ok());
+        predictor.models().versioned(self.model.clone(), self.version.as_deref().or(header)).await
     }
 }
 
@@ -95,6 +112,7 @@ impl Head {
         B: Buf,
     {
         let options = Options::read(&self.query)?;
+        let model = options.served_model(&self.headers, predictor).await?;
         let announced = Announced {
             content_type: self.text(header::CONTENT_TYPE),
             length: self.text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
@@ -109,7 +127,7 @@ impl Head {
         let upload = receive(announced, body, bounds, predictor.admission().charge()).await?;
         let Upload { image, digest, receive, hash, charge } = upload;
         let ask = Ask {
-            model: options.model,
+            model,
             image,
             digest,
             lane: options.lane.unwrap_or(lane),

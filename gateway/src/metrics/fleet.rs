@@ -7,8 +7,8 @@ use shoal_shared::names::ModelName;
 use shoal_shared::presence::{WorkerState, WorkerStatus};
 use shoal_shared::supervision::SupervisorStatus;
 
-/// What scaling can do.
-const ACTIONS: [&str; 4] = ["up", "down", "hold", "refuse"];
+/// What scaling can do, and what is done to a version that fails.
+const ACTIONS: [&str; 5] = ["up", "down", "hold", "refuse", "rollback"];
 
 /// The workers and the verdict on them.
 pub struct FleetMetrics {

@@ -11,6 +11,7 @@ use shoal_nats::attempts::Attempts;
 use shoal_nats::cache::SharedCache;
 use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
+use shoal_nats::describe::Description;
 use shoal_nats::puller::Puller;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::{Lane, ModelName, NodeId};
@@ -89,6 +90,13 @@ impl ServedModel {
         metrics.serves(&model);
         metrics.image_seconds.set(f64::from(crew.image_ms) / 1e3);
         metrics.model_load_seconds.set(took.as_secs_f64());
+        let told = Description {
+            manifest: model.manifest.clone(),
+            labels: model.labels.clone(),
+            digest: model.digest.clone(),
+        };
+        let (asked, name, until) = (bus.clone(), identity.name.clone(), stop.clone());
+        stop.spawn(async move { asked.on_describe(name, told, until).await });
         let shared = Shared {
             metrics: metrics.clone(),
             model: Arc::new(model),

@@ -73,6 +73,11 @@ impl Assigned {
                 let identity = Identity { name, model: model.clone(), pushed: Some(pushed) };
                 wishes.push(Wish { identity, claim, is_live: role == Role::Live });
             }
+            if live_is_barred && record.previous.is_none() {
+                // As it was before anything was pushed, if it is still there.
+                let identity = Identity { name: model.clone(), model: model.clone(), pushed: None };
+                wishes.push(Wish { identity, claim, is_live: false });
+            }
         }
         wishes
     }

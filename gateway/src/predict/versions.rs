@@ -1,0 +1,90 @@
+//! Which version answers, and who stands in when it fails by its own fault: the client sees an answer.
+
+use std::time::{Duration, Instant};
+
+use shoal_shared::failure::FailureCode;
+use shoal_shared::sniff::sniff;
+
+use super::flight::Mission;
+use super::{Answered, Ask, Predictor, Source};
+use crate::admission::Refusal;
+use crate::models::choice::{Candidate, Choice};
+use shoal_shared::digest::CacheKey;
+
+/// How one version is asked.
+#[derive(Clone, Copy)]
+pub(super) struct Errand {
+    /// When the request came.
+    pub(super) asked: Instant,
+    /// Until when this version may take.
+    pub(super) until: Instant,
+    /// An attempt that fails is not repeated: another version is at hand.
+    pub(super) once: bool,
+}
+
+impl Predictor {
+    pub(super) async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
+        let asked = Instant::now();
+        let Choice { first, fallback, shadow } = self.0.models.choose(ask.model.as_ref(), &ask.digest).await?;
+        let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
+        let whole = Errand { asked, until: asked + timeout, once: false };
+        // Whoever stands in needs time too.
+        let half = Errand { until: asked + timeout / 2, once: true, ..whole };
+        let errand = if fallback.is_some() { half } else { whole };
+        let answered = match (self.ask_version(&ask, &first, errand).await, fallback) {
+            (Err(refusal), Some(fallback)) if !refusal.failure.code.is_clients_fault() => {
+                self.0.metrics.rollout.fell_back(&first.served);
+                tracing::debug!(model.name = %first.served, instead = %fallback.served, failure = %refusal.failure, "fallback");
+                self.ask_version(&ask, &fallback, whole).await?
+            }
+            (answered, _) => answered?,
+        };
+        if let Some(shadow) = shadow
+            && answered.source == Source::Miss
+        {
+            self.ask_shadow(ask, shadow, &answered);
+        }
+        Ok(answered)
+    }
+
+    /// Asks one version, and counts how that ended.
+    async fn ask_version(&self, ask: &Ask, of: &Candidate, errand: Errand) -> Result<Answered, Refusal> {
+        let begun = Instant::now();
+        let answered = self.answer_by(ask, of, errand).await;
+        match &answered {
+            // What the cache answered says nothing of the model's health.
+            Ok(answered) if answered.source == Source::Miss => self.count(of, Some(begun.elapsed()), false),
+            Err(refusal) if is_models_fault(refusal.failure.code) => self.count(of, None, true),
+            _ => {}
+        }
+        answered
+    }
+
+    fn count(&self, of: &Candidate, took: Option<Duration>, is_error: bool) {
+        self.0.models.count(of, is_error);
+        self.0.metrics.rollout.answered(&of.served, took, is_error);
+    }
+
+    /// One version's answer: from memory, from whoever is asking the same, from the bucket, from a worker.
+    pub(super) async fn answer_by(&self, ask: &Ask, of: &Candidate, errand: Errand) -> Result<Answered, Refusal> {
+        let key = CacheKey { model: of.digest.clone(), image: ask.digest };
+        let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
+        if by_cache && let Some(hit) = self.remembered(&key, errand.asked) {
+            return Ok(hit.by(of));
+        }
+        if by_cache && let Some(failure) = self.0.memory.refusal(&key) {
+            self.0.metrics.negative_hits.inc();
+            return Err(failure.into());
+        }
+        sniff(&ask.image, &self.0.config.limits)?;
+        let Errand { asked, until, once } = errand;
+        let model = of.served.clone();
+        let mission = Mission { ask: ask.clone(), model, key, by_cache, asked, deadline: until, once };
+        Ok(self.fly(mission).await?.by(of))
+    }
+}
+
+/// Failures that another version might not have: the model's, or those of whoever runs it.
+fn is_models_fault(code: FailureCode) -> bool {
+    matches!(code, FailureCode::Internal | FailureCode::DeadLettered | FailureCode::DeadlineExceeded)
+}
