@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use shoal_shared::digest::CacheKey;
 use shoal_shared::failure::FailureCode;
 use shoal_shared::sniff::sniff;
 
@@ -9,7 +10,6 @@ use super::flight::Mission;
 use super::{Answered, Ask, Predictor, Source};
 use crate::admission::Refusal;
 use crate::models::choice::{Candidate, Choice};
-use shoal_shared::digest::CacheKey;
 
 /// How one version is asked.
 #[derive(Clone, Copy)]
@@ -25,24 +25,41 @@ pub(super) struct Errand {
 impl Predictor {
     pub(super) async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
         let asked = Instant::now();
-        let Choice { first, fallback, shadow } = self.0.models.choose(ask.model.as_ref(), &ask.digest).await?;
+        let mut choice = self.0.models.choose(ask.model.as_ref(), &ask.digest).await?;
+        loop {
+            let answered = self.answer_as(&ask, &choice, asked).await;
+            let Err(Refusal { failure, .. }) = &answered else { return answered };
+            if failure.code != FailureCode::NoCapacity {
+                return answered;
+            }
+            // Its workers may have left it for another version between the choice and the question.
+            let again = self.0.models.choose(ask.model.as_ref(), &ask.digest).await?;
+            if again.first == choice.first {
+                return answered;
+            }
+            choice = again;
+        }
+    }
+
+    async fn answer_as(&self, ask: &Ask, choice: &Choice, asked: Instant) -> Result<Answered, Refusal> {
+        let Choice { first, fallback, shadow } = choice;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
         let whole = Errand { asked, until: asked + timeout, once: false };
         // Whoever stands in needs time too.
         let half = Errand { until: asked + timeout / 2, once: true, ..whole };
         let errand = if fallback.is_some() { half } else { whole };
-        let answered = match (self.ask_version(&ask, &first, errand).await, fallback) {
+        let answered = match (self.ask_version(ask, first, errand).await, fallback) {
             (Err(refusal), Some(fallback)) if !refusal.failure.code.is_clients_fault() => {
                 self.0.metrics.rollout.fell_back(&first.served);
                 tracing::debug!(model.name = %first.served, instead = %fallback.served, failure = %refusal.failure, "fallback");
-                self.ask_version(&ask, &fallback, whole).await?
+                self.ask_version(ask, fallback, whole).await?
             }
             (answered, _) => answered?,
         };
         if let Some(shadow) = shadow
             && answered.source == Source::Miss
         {
-            self.ask_shadow(ask, shadow, &answered);
+            self.ask_shadow(ask.clone(), shadow.clone(), &answered);
         }
         Ok(answered)
     }

@@ -111,6 +111,7 @@ impl Holder {
         let served = ServedModel::start(identity.clone(), loaded, self.means.clone()).await?;
         let phase = Phase::Serving(Box::new(served));
         self.held.push(Held { identity, since: self.means.origin.elapsed(), phase });
+        self.describe().await;
         self.arrange().await;
         Ok(())
     }
@@ -118,7 +119,6 @@ impl Holder {
     /// Follows wishes until shutdown is ordered and everything in hand is settled. An error when nothing can
     /// be served any more.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
-        self.describe().await;
         let mut changes = self.catalog.changes();
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -171,12 +171,14 @@ impl Holder {
         self.barred.retain(|_, barred| wishes.iter().any(|wish| wish.identity == barred.identity));
         self.hand_over(&wishes).await;
         for name in self.held.iter().map(|held| held.identity.name.clone()).collect::<Vec<_>>() {
-            if !wished(&name) && !self.stands_in(&name, &wishes) {
+            // Jobs that were published to it are its own: no other version pulls them.
+            if !wished(&name) && !self.stands_in(&name, &wishes) && !self.jobs_wait(&name).await {
                 self.unload(&name);
             }
         }
         while let Some(step) = next_step(&self.candidates(&wishes), self.budget, self.means.origin.elapsed()) {
             match step {
+                Step::Unload(name) if self.is_earlier(&name, &wishes) && self.jobs_wait(&name).await => break,
                 Step::Unload(name) => self.unload(&name),
                 // One at a time: loading takes all cores.
                 Step::Load(_) if self.held.iter().any(|held| matches!(held.phase, Phase::Loading(_))) => break,
@@ -211,6 +213,21 @@ impl Holder {
                 }
             }
         }
+    }
+
+    /// Whether a model is an earlier version, which nobody asks any more.
+    fn is_earlier(&self, name: &ModelName, wishes: &[Wish]) -> bool {
+        wishes.iter().any(|wish| wish.identity.name == *name && wish.claim == Claim::Kept)
+    }
+
+    /// Whether jobs wait in a model's lanes.
+    async fn jobs_wait(&self, name: &ModelName) -> bool {
+        for lane in Lane::ALL {
+            if self.means.bus.backlog(name, lane).await.is_ok_and(|backlog| backlog.pending > 0) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a model that is not wished any more answers until the live version is here.
@@ -383,13 +400,11 @@ impl Holder {
             }
             let mut queues = vec![name.clone()];
             queues.extend((wish.is_live && wish.identity.pushed.is_some()).then(|| wish.identity.model.clone()));
-            let mut waiting = 0;
+            let mut waits = false;
             for queue in queues {
-                for lane in Lane::ALL {
-                    waiting += self.means.bus.backlog(&queue, lane).await.map_or(0, |backlog| backlog.pending);
-                }
+                waits = waits || self.jobs_wait(&queue).await;
             }
-            if waiting > 0 { self.waited.insert(name.clone()) } else { self.waited.remove(name) };
+            if waits { self.waited.insert(name.clone()) } else { self.waited.remove(name) };
         }
     }
 
