@@ -117,7 +117,13 @@ impl Catalog {
 
     /// Reads every record and follows changes until shutdown is ordered.
     pub async fn follow(&self, shutdown: &Shutdown) -> Result<CatalogView, BusError> {
-        let records = self.all().await?.into_iter().map(|(model, record)| (model, Arc::new(record))).collect();
+        let records = self
+            .bus
+            .lookup("reading the catalog", || self.all())
+            .await?
+            .into_iter()
+            .map(|(model, record)| (model, Arc::new(record)))
+            .collect();
         let changed = watch::Sender::new(0);
         let view = CatalogView { records: Arc::new(RwLock::new(Arc::new(records))), changed: Arc::new(changed) };
         let (followed, catalog, stop) = (view.clone(), self.clone(), shutdown.clone());
@@ -203,7 +209,9 @@ impl CatalogView {
             Operation::Put => match serde_json::from_slice::<CatalogRecord>(&entry.value) {
                 Ok(record) => Some(record),
                 // Of another release: what is known stays.
-                Err(error) => return tracing::warn!(%error, model.name = %model, "a record of the catalog is unreadable"),
+                Err(error) => {
+                    return tracing::warn!(%error, model.name = %model, "a record of the catalog is unreadable");
+                }
             },
             _ => None,
         };

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use parking_lot::RwLock;
 use shoal_shared::names::{ModelName, NodeId};
-use shoal_shared::presence::{
-    HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, HoldState, ModelStatus, WorkerState, WorkerStatus,
-};
+use shoal_shared::presence::{HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, HoldState, ModelStatus, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::supervision::SupervisorStatus;
 use tokio::sync::Notify;
@@ -101,13 +99,15 @@ impl Fleet {
         supervisors.retain(|_, (_, heard)| heard.elapsed() < HEARTBEAT_EXPIRY * 4);
     }
 
-    /// Supervisors of a model that were heard of lately.
+    /// Supervisors of a model that were heard of lately, the one heard last first.
     pub fn supervisors_of(&self, model: &ModelName) -> Vec<SupervisorStatus> {
         let supervisors = self.supervisors.read();
-        let known = supervisors
+        let mut known: Vec<_> = supervisors
             .values()
-            .filter(|(status, heard)| &status.model == model && heard.elapsed() < HEARTBEAT_EXPIRY * 2);
-        known.map(|(status, _)| status.clone()).collect()
+            .filter(|(status, heard)| &status.model == model && heard.elapsed() < HEARTBEAT_EXPIRY * 2)
+            .collect();
+        known.sort_by_key(|(_, heard)| std::cmp::Reverse(*heard));
+        known.into_iter().map(|(status, _)| status.clone()).collect()
     }
 
     /// Whether somebody starts a worker of a model when a job comes, or loads it into one that runs.
@@ -206,9 +206,7 @@ impl Fleet {
     /// Workers that take jobs of a model; of any model when none is named.
     pub fn ready(&self, model: Option<&ModelName>) -> usize {
         let workers = self.workers.read();
-        let takes = |status: &WorkerStatus| {
-            model.map_or(status.takes_jobs(), |model| status.serves(model))
-        };
+        let takes = |status: &WorkerStatus| model.map_or(status.takes_jobs(), |model| status.serves(model));
         workers.values().filter(|(status, heard)| heard.elapsed() < HEARTBEAT_EXPIRY && takes(status)).count()
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
+use shoal_testkit::bus::Streams;
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{Client, Response};
 use shoal_testkit::{eventually, http, images, models};
@@ -114,6 +115,11 @@ fn versions_take_over_under_load_and_no_request_fails() {
     fleet.shoal(&["models", "remove", "digits", "2"]);
     assert_eq!(ask(&fleet, "?version=2", 1, 60_008).status, 404);
     // What others publish without a version is answered by the live one.
+    let streams = Streams::connect(&fleet.nats.url());
+    let job = [("Shoal-Job".to_owned(), "unversioned".to_owned())];
+    streams.publish("jobs.digits.bulk", &job, images::digit(6));
+    eventually("the job is answered", || streams.result("unversioned")["prediction"] == "6");
+    assert_eq!(streams.result("unversioned")["model_version"], "1");
     assert_eq!(http::get(&fleet.url("/models/nonesuch")).status, 404);
 }
 
@@ -127,9 +133,7 @@ fn a_canary_answers_its_part_and_one_that_fails_is_withdrawn_unnoticed() {
     eventually("the first version answers", || version(&fleet, 0) == "1");
     fleet.shoal(&["models", "canary", "digits", "2", "30"]);
     eventually("the canary is loaded", || state(&fleet, "digits", "2")["state"] == "ready");
-    let share = |from: u32| {
-        (from..from + 400).filter(|number| version(&fleet, *number) == "2").collect::<Vec<_>>()
-    };
+    let share = |from: u32| (from..from + 400).filter(|number| version(&fleet, *number) == "2").collect::<Vec<_>>();
     let first = share(1000);
     // Four standard deviations of a binomial distribution around 120.
     assert!((83..=157).contains(&first.len()), "{} of 400 images", first.len());
@@ -202,12 +206,9 @@ fn one_worker_serves_several_models_and_loads_what_is_asked_for() {
     let models_dir = dir.path().join("models");
     models::add_brittle(&models_dir);
     // One model fits, two do not.
-    let config = "[worker]\nmodels = [\"digits\", \"brittle\"]\nmemory_budget = 170000\n".to_owned();
-    let plan = FleetPlan { models_dir: Some(models_dir), config, ..FleetPlan::default() };
-    let mut fleet = Fleet::start(FleetPlan { workers: 0, ..plan });
-    fleet.serve_also("brittle");
-    fleet.add_worker_for("digits,brittle");
-    fleet.wait_ready(1);
+    let config = "[worker]\nmemory_budget = 170000\n".to_owned();
+    let also = vec!["brittle".to_owned()];
+    let fleet = Fleet::start(FleetPlan { models_dir: Some(models_dir), also, config, ..FleetPlan::default() });
     let held = |fleet: &Fleet, model: &str| {
         let workers = http::get(&fleet.url("/models")).json()["workers"].clone();
         let held = workers[0]["models"].as_array().cloned().unwrap_or_default();
@@ -224,4 +225,41 @@ fn one_worker_serves_several_models_and_loads_what_is_asked_for() {
     }
     let unloaded = "shoal_worker_model_changes_total{change=\"unloaded\",model=\"digits\"}";
     assert!(fleet.worker_metric(unloaded) >= 1.0);
+}
+
+#[test]
+fn a_fleet_divides_its_workers_between_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let models_dir = dir.path().join("models");
+    models::add_brittle(&models_dir);
+    let config = "[worker]\nmemory_budget = 170000\n".to_owned();
+    let also = vec!["brittle".to_owned()];
+    let plan = FleetPlan { models_dir: Some(models_dir), also, config, scale: Some((2, 2)), ..FleetPlan::default() };
+    let fleet = Fleet::start(plan);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in 0..2 {
+            let (fleet, stop) = (&fleet, &stop);
+            scope.spawn(move || {
+                for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let (model, image) = match client {
+                        0 => ("digits", images::digit_variant(4, number % 65536)),
+                        _ => ("brittle", images::solid(20, number % 4096)),
+                    };
+                    let url = fleet.url(&format!("/predict?timeout_ms=60000&model={model}"));
+                    let answer = http::post(&url, &[("Cache-Control", "no-store")], &image);
+                    if answer.status != 200 {
+                        stop.store(true, Ordering::Relaxed);
+                        panic!("{model}: {answer:?}");
+                    }
+                }
+            });
+        }
+        let divided = || {
+            let told = fleet.shoal(&["fleet", "status", "--model", "digits"]);
+            told.contains("keeps digits") && told.contains("keeps brittle")
+        };
+        eventually("each model has a worker of its own", || stop.load(Ordering::Relaxed) || divided());
+        stop.store(true, Ordering::Relaxed);
+    });
 }

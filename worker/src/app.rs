@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use crate::config::WorkerConfig;
 use crate::metrics::WorkerMetrics;
 use crate::model::{ModelStore, Runtime, Wanted};
-use crate::serving::{CpuBudget, First, Heart, Holder, Loader, Means, Roll};
+use crate::serving::{CpuBudget, First, Followed, Heart, Holder, Loader, Means, Roll, follow_orders};
 
 /// A worker that is built and not yet pulling.
 pub struct Worker {
@@ -62,8 +62,13 @@ impl Worker {
             budget,
             origin,
         };
+        let ordered = match &means.config.served_models()[..] {
+            [_] => watch::channel(None).1,
+            _ => follow_orders(&means.bus, means.config.model.clone(), means.id.clone(), &background),
+        };
+        let followed = Followed { catalog, ordered };
         let (roll, changed) = (Roll::default(), Arc::new(Notify::new()));
-        let mut holder = Holder::new(means.clone(), loader, catalog, roll.clone(), changed.clone());
+        let mut holder = Holder::new(means.clone(), loader, followed, roll.clone(), changed.clone());
         let first = holder.load_first().await?;
         Ok(Self { means, holder, first, roll, changed, registry, background })
     }

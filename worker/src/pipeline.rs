@@ -22,8 +22,8 @@ use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::{CacheKey, DigestKind};
 use shoal_shared::failure::{Failure, FailureCode};
-use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::names::{ModelName, Version};
+use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::process::spans::Spans;
 
 use crate::serving::Tally;

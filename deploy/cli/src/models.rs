@@ -67,6 +67,13 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    #[command(flatten)]
+    Versions(VersionCommand),
+}
+
+/// What is kept on the bus.
+#[derive(Subcommand)]
+enum VersionCommand {
     /// Push a version of a model, from where workers fetch it
     Push(What),
     /// The versions of a model, what each is for, and the last changes
@@ -111,23 +118,21 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::Add { file, manifest } => add::add(&file, &manifest, &store),
         Command::Show { name } => list::show(&name, &store),
         Command::Synth { int8, seed, .. } => synth::resnet50(int8, seed, &store),
-        command => {
+        Command::Versions(command) => {
             let bus = options.nats.connect("shoal-models").await?;
             on_bus(command, &store, &bus).await
         }
     }
 }
 
-/// Commands about versions, which are kept on the bus.
-async fn on_bus(command: Command, store: &ModelStore, bus: &Bus) -> anyhow::Result<()> {
+async fn on_bus(command: VersionCommand, store: &ModelStore, bus: &Bus) -> anyhow::Result<()> {
     match command {
-        Command::Push(what) => push::push(what, store, bus).await,
-        Command::Versions { name, json } => versions::versions(&name, json, bus).await,
-        Command::Promote { name, version } => rollout::promote(&name, &version, bus).await,
-        Command::Canary(beside) => rollout::canary(&beside, bus).await,
-        Command::Shadow(beside) => rollout::shadow(&beside, bus).await,
-        Command::Rollback { name } => rollout::roll_back(&name, bus).await,
-        Command::Remove { name, version } => rollout::remove(&name, &version, bus).await,
-        _ => Ok(()),
+        VersionCommand::Push(what) => push::push(what, store, bus).await,
+        VersionCommand::Versions { name, json } => versions::versions(&name, json, bus).await,
+        VersionCommand::Promote { name, version } => rollout::promote(&name, &version, bus).await,
+        VersionCommand::Canary(beside) => rollout::canary(&beside, bus).await,
+        VersionCommand::Shadow(beside) => rollout::shadow(&beside, bus).await,
+        VersionCommand::Rollback { name } => rollout::roll_back(&name, bus).await,
+        VersionCommand::Remove { name, version } => rollout::remove(&name, &version, bus).await,
     }
 }

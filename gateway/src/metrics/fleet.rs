@@ -84,7 +84,9 @@ impl FleetMetrics {
             if state == WorkerState::Ready {
                 // Where nobody supervises, those that are there are wanted.
                 let told = |of: fn(&SupervisorStatus) -> usize| supervisors.iter().map(of).reduce(|a, b| a + b);
-                let wanted = told(|status| status.wanted).unwrap_or(count);
+                // The sum would count twice what one supervisor has just taken over from another.
+                let in_all = supervisors.first().and_then(|newest| newest.wanted_in_all);
+                let wanted = in_all.or_else(|| told(|status| status.wanted)).unwrap_or(count);
                 let recommended = supervisors.iter().map(|status| status.recommended).max().unwrap_or(count);
                 self.wanted.with_label_values(&[model.as_str()]).set(wanted as i64);
                 self.recommended.with_label_values(&[model.as_str()]).set(recommended as i64);

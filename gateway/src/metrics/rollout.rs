@@ -87,7 +87,10 @@ impl RolloutMetrics {
                 &["model"],
             )?,
             rollbacks: IntCounterVec::new(
-                Opts::new("shoal_gateway_model_rollbacks_total", "Versions withdrawn by this gateway because they failed"),
+                Opts::new(
+                    "shoal_gateway_model_rollbacks_total",
+                    "Versions withdrawn by this gateway because they failed",
+                ),
                 &["model"],
             )?,
         };

@@ -86,7 +86,12 @@ pub fn choose(record: &CatalogRecord, of: &Circumstances<'_>, image: &ImageKey) 
 /// One version of a model.
 pub fn candidate(record: &CatalogRecord, model: &ModelName, version: &Version) -> Option<Candidate> {
     let digest = record.versions.get(version)?.digest.clone();
-    Some(Candidate { served: model.served(version).ok()?, model: model.clone(), version: Some(version.clone()), digest })
+    Some(Candidate {
+        served: model.served(version).ok()?,
+        model: model.clone(),
+        version: Some(version.clone()),
+        digest,
+    })
 }
 
 #[cfg(test)]

@@ -71,13 +71,7 @@ impl Outcomes {
 
     /// Why a version is to be withdrawn: too many errors, and more than twice as often as the version that
     /// would answer instead, which may have the same trouble.
-    pub fn verdict(
-        &mut self,
-        served: &ModelName,
-        instead: &ModelName,
-        bound: &Bound,
-        now: Duration,
-    ) -> Option<String> {
+    pub fn verdict(&mut self, served: &ModelName, instead: &ModelName, bound: &Bound, now: Duration) -> Option<String> {
         let counted = self.counted(served, now, bound.window);
         let reference = self.counted(instead, now, bound.window);
         let is_bad = counted.answers >= bound.min_answers

@@ -42,7 +42,8 @@ impl Predictor {
 /// Mean absolute difference of probabilities over every class that either lists; one that is not listed
 /// counts as 0.
 fn difference(one: &[Class], other: &[Class]) -> f64 {
-    let score = |of: &[Class], index: u32| of.iter().find(|class| class.index == index).map_or(0.0, |class| class.score);
+    let score =
+        |of: &[Class], index: u32| of.iter().find(|class| class.index == index).map_or(0.0, |class| class.score);
     let only_other = other.iter().filter(|class| one.iter().all(|known| known.index != class.index));
     let differences: Vec<f64> = one
         .iter()

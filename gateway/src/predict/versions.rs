@@ -11,6 +11,9 @@ use super::{Answered, Ask, Predictor, Source};
 use crate::admission::Refusal;
 use crate::models::choice::{Candidate, Choice};
 
+/// Choices that may come too late before the failure is the client's to see.
+const MOST_CHOICES: usize = 3;
+
 /// How one version is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Errand {
@@ -26,7 +29,7 @@ impl Predictor {
     pub(super) async fn answer(&self, ask: Ask) -> Result<Answered, Refusal> {
         let asked = Instant::now();
         let mut choice = self.0.models.choose(ask.model.as_ref(), &ask.digest).await?;
-        loop {
+        for _ in 0..MOST_CHOICES {
             let answered = self.answer_as(&ask, &choice, asked).await;
             let Err(Refusal { failure, .. }) = &answered else { return answered };
             if failure.code != FailureCode::NoCapacity {
@@ -39,6 +42,7 @@ impl Predictor {
             }
             choice = again;
         }
+        self.answer_as(&ask, &choice, asked).await
     }
 
     async fn answer_as(&self, ask: &Ask, choice: &Choice, asked: Instant) -> Result<Answered, Refusal> {

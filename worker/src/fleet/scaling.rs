@@ -18,6 +18,7 @@ use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::{available_cores, host, host_name};
 use shoal_shared::supervision::{FleetRecord, LEASE, Member, SupervisorStatus};
 
+use super::division::Division;
 use super::queues::Queues;
 use super::roster::Roster;
 use crate::config::WorkerConfig;
@@ -42,6 +43,7 @@ pub(super) struct Scaling {
     supervision: Supervision,
     presence: Presence,
     queues: Queues,
+    division: Division,
     scaler: Scaler,
     max: usize,
     min: usize,
@@ -95,6 +97,7 @@ impl Scaling {
             supervision,
             presence,
             queues,
+            division: Division::new(config),
             max: settings.max,
             min: settings.min,
             on_disk,
@@ -133,7 +136,7 @@ impl Scaling {
         let _ = self.supervision.change(&self.model, |record| drop(record.members.remove(&self.me))).await;
         self.sleeps = false;
         self.fixed = Some(0);
-        self.announce(0).await;
+        self.announce(0, None).await;
     }
 
     async fn look(&mut self, roster: &mut Roster) -> anyhow::Result<()> {
@@ -173,7 +176,7 @@ impl Scaling {
             for event in self.unsent.drain(..).chain(event) {
                 let _ = self.supervision.publish(&self.model, event).await;
             }
-            self.announce(ordered).await;
+            self.announce(ordered, Some(read.record.ordered())).await;
         } else {
             // Somebody was faster: the same is decided again, and is no news then.
             self.unsent.extend(event);
@@ -218,6 +221,10 @@ impl Scaling {
             None => self.scaler.auto(),
         }
         let signals = self.signals(record).await;
+        if signals.queue.is_some() {
+            let workers: Vec<WorkerStatus> = self.workers().into_iter().map(|(status, _)| status).collect();
+            record.orders = self.division.orders(&self.queues, &workers, &record.orders);
+        }
         let decision = self.scaler.decide(&signals);
         self.recommended = match decision.cause {
             // Nothing was reckoned.
@@ -286,7 +293,7 @@ impl Scaling {
         here.map(|(status, _)| (status.pid, f64::from(status.model.image_ms))).collect()
     }
 
-    async fn announce(&self, wanted: usize) {
+    async fn announce(&self, wanted: usize, wanted_in_all: Option<usize>) {
         for model in self.queues.models() {
             // One sign of life for each model, as if each had a supervisor of its own.
             let id = if *model == self.model { Ok(self.me.clone()) } else { format!("{}-{model}", self.me).parse() };
@@ -295,6 +302,7 @@ impl Scaling {
                 id,
                 model: model.clone(),
                 wanted,
+                wanted_in_all,
                 recommended: self.recommended,
                 wakes: self.min == 0 && self.fixed != Some(0),
                 described: self.presence.model(model).or_else(|| self.on_disk.get(model).cloned()),

@@ -39,12 +39,7 @@ impl Crew {
     /// Builds and measures the sessions. Also the warm-up: the first job pays for neither allocation
     /// nor kernel selection. Runs take their threads from `budget`: what is measured is not disturbed by
     /// models that are served meanwhile, and does not disturb them for longer than a batch.
-    pub fn assemble(
-        runtime: &Runtime,
-        model: &Model,
-        wanted: Wanted,
-        budget: &CpuBudget,
-    ) -> anyhow::Result<Self> {
+    pub fn assemble(runtime: &Runtime, model: &Model, wanted: Wanted, budget: &CpuBudget) -> anyhow::Result<Self> {
         let several = wanted.threads > 1 && runtime.device() == Device::Cpu && model.onnx.len() <= LARGEST_COPIED;
         // Threads that spin between operators are right for the one session that has all the cores,
         // as long as it runs.

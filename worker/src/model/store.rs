@@ -143,12 +143,7 @@ impl ModelStore {
     }
 
     /// Writes the files of a pushed version: all of them, or none.
-    pub fn add_pushed(
-        &self,
-        name: &BundleName,
-        manifest: &[u8],
-        files: &[(&str, &[u8])],
-    ) -> Result<(), StoreError> {
+    pub fn add_pushed(&self, name: &BundleName, manifest: &[u8], files: &[(&str, &[u8])]) -> Result<(), StoreError> {
         let folder = self.pushed_folder(name);
         let partial = folder.with_extension(format!("partial-{}", std::process::id()));
         let failed = |path: &Path| {

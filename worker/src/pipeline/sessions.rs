@@ -88,8 +88,7 @@ impl SessionThread {
         };
         let begun = Instant::now();
         let scores = self.session.run(&mut self.values, rows);
-        let (metrics, share, took) =
-            (&self.work.shared.metrics, self.work.decoded.share(self.kind), begun.elapsed());
+        let (metrics, share, took) = (&self.work.shared.metrics, self.work.decoded.share(self.kind), begun.elapsed());
         drop(lease);
         metrics.session_ran(rows, took, share);
         self.work.shared.tally.ran(rows, took.mul_f64(share));

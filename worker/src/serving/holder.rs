@@ -10,7 +10,7 @@ use shoal_nats::catalog::CatalogView;
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::presence::{HoldState, ModelStatus};
 use shoal_shared::process::shutdown::Shutdown;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::loader::{Loaded, Loader};
@@ -30,6 +30,8 @@ pub(crate) struct Holder {
     loader: Arc<Loader>,
     catalog: CatalogView,
     assigned: Assigned,
+    /// The model that the fleet wants here, beside those that are pinned.
+    ordered: watch::Receiver<Option<ModelName>>,
     roll: Roll,
     changed: Arc<Notify>,
     budget: u64,
@@ -39,6 +41,12 @@ pub(crate) struct Holder {
     /// Models of the local folder that were not loaded yet, as far as their files tell.
     described: HashMap<ModelName, ModelStatus>,
     events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
+}
+
+/// What others say that concerns the models here.
+pub(crate) struct Followed {
+    pub(crate) catalog: CatalogView,
+    pub(crate) ordered: watch::Receiver<Option<ModelName>>,
 }
 
 /// A model on its way in, in, or on its way out.
@@ -69,7 +77,8 @@ enum Event {
 
 impl Holder {
     /// Nothing held yet.
-    pub(crate) fn new(means: Means, loader: Loader, catalog: CatalogView, roll: Roll, changed: Arc<Notify>) -> Self {
+    pub(crate) fn new(means: Means, loader: Loader, followed: Followed, roll: Roll, changed: Arc<Notify>) -> Self {
+        let Followed { catalog, ordered } = followed;
         let config = &means.config;
         let assigned = Assigned { models: config.served_models(), pinned: config.pinned.clone() };
         let budget = config.memory();
@@ -78,6 +87,7 @@ impl Holder {
             loader: Arc::new(loader),
             catalog,
             assigned,
+            ordered,
             roll,
             changed,
             budget,
@@ -119,7 +129,7 @@ impl Holder {
     /// Follows wishes until shutdown is ordered and everything in hand is settled. An error when nothing can
     /// be served any more.
     pub(crate) async fn run(mut self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut changes = self.catalog.changes();
+        let (mut changes, mut ordered) = (self.catalog.changes(), self.ordered.clone());
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ended = Ok(());
@@ -128,6 +138,7 @@ impl Holder {
             tokio::select! {
                 _ = tick.tick() => self.look_for_jobs().await,
                 _ = changes.changed() => {}
+                Ok(()) = ordered.changed() => {}
                 () = breaks => {}
                 Some(event) = self.events.1.recv() => self.take(event),
                 () = shutdown.ordered() => break,
@@ -192,15 +203,15 @@ impl Holder {
     }
 
     fn wishes(&self) -> Vec<Wish> {
-        self.assigned.wishes(&self.catalog, |name| self.barred.contains_key(name))
+        let ordered = self.ordered.borrow().clone();
+        self.assigned.wishes(&self.catalog, ordered.as_ref(), |name| self.barred.contains_key(name))
     }
 
     /// Jobs without a version go to the live one, as soon as it is there.
     async fn hand_over(&mut self, wishes: &[Wish]) {
         for wish in wishes.iter().filter(|wish| wish.is_live) {
-            let is_here = self.held.iter().any(|held| {
-                held.identity == wish.identity && matches!(held.phase, Phase::Serving(_))
-            });
+            let is_here =
+                self.held.iter().any(|held| held.identity == wish.identity && matches!(held.phase, Phase::Serving(_)));
             if !is_here {
                 continue;
             }
@@ -220,8 +231,11 @@ impl Holder {
         wishes.iter().any(|wish| wish.identity.name == *name && wish.claim == Claim::Kept)
     }
 
-    /// Whether jobs wait in a model's lanes.
+    /// Whether jobs wait in a model's lanes; while the broker is gone, they may.
     async fn jobs_wait(&self, name: &ModelName) -> bool {
+        if !self.means.bus.is_up() {
+            return true;
+        }
         for lane in Lane::ALL {
             if self.means.bus.backlog(name, lane).await.is_ok_and(|backlog| backlog.pending > 0) {
                 return true;
@@ -392,6 +406,9 @@ impl Holder {
 
     /// Looks whether jobs wait for a model that is not loaded.
     async fn look_for_jobs(&mut self) {
+        if !self.means.bus.is_up() {
+            return;
+        }
         for wish in self.wishes() {
             let name = &wish.identity.name;
             let is_held = self.held.iter().any(|held| held.identity.name == *name);
@@ -404,7 +421,11 @@ impl Holder {
             for queue in queues {
                 waits = waits || self.jobs_wait(&queue).await;
             }
-            if waits { self.waited.insert(name.clone()) } else { self.waited.remove(name) };
+            if waits {
+                self.waited.insert(name.clone())
+            } else {
+                self.waited.remove(name)
+            };
         }
     }
 
@@ -469,9 +490,10 @@ impl Holder {
     fn known(&self) -> BTreeSet<BundleName> {
         let records = self.catalog.records();
         let versions = records.iter().flat_map(|(model, record)| {
-            record.versions.iter().filter_map(|(version, pushed)| {
-                Some(BundleName::new(&model.served(version).ok()?, &pushed.digest))
-            })
+            record
+                .versions
+                .iter()
+                .filter_map(|(version, pushed)| Some(BundleName::new(&model.served(version).ok()?, &pushed.digest)))
         });
         versions.collect()
     }

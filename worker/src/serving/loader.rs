@@ -32,7 +32,11 @@ pub(crate) struct Loaded {
 
 impl Loader {
     /// Loads a model. `known` are the versions whose files are worth keeping on disk.
-    pub(crate) async fn load(self: Arc<Self>, identity: Identity, known: BTreeSet<BundleName>) -> anyhow::Result<Loaded> {
+    pub(crate) async fn load(
+        self: Arc<Self>,
+        identity: Identity,
+        known: BTreeSet<BundleName>,
+    ) -> anyhow::Result<Loaded> {
         let begun = Instant::now();
         if let Some(pushed) = &identity.pushed {
             self.fetch(&identity, pushed, &known).await?;
@@ -42,7 +46,12 @@ impl Loader {
         loading.await.context("loading a model ended early")?
     }
 
-    async fn fetch(&self, identity: &Identity, pushed: &PushedVersion, known: &BTreeSet<BundleName>) -> anyhow::Result<()> {
+    async fn fetch(
+        &self,
+        identity: &Identity,
+        pushed: &PushedVersion,
+        known: &BTreeSet<BundleName>,
+    ) -> anyhow::Result<()> {
         let name = BundleName::new(&identity.name, &pushed.digest);
         if self.store.has_pushed(&name) {
             return Ok(());

@@ -140,9 +140,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_loaded_and_what_does_not_waits_until_it_is_asked_for() {
-        let two = |stand| {
-            [one("a", Claim::OnDemand, 60, loaded(99)), one("b", Claim::OnDemand, 60, stand)]
-        };
+        let two = |stand| [one("a", Claim::OnDemand, 60, loaded(99)), one("b", Claim::OnDemand, 60, stand)];
         assert_eq!(next_step(&two(absent(false)), 120, NOW), load("b"));
         assert_eq!(next_step(&two(absent(false)), 100, NOW), None);
         assert_eq!(next_step(&two(absent(true)), 100, NOW), unload("a"));

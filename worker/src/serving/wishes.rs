@@ -45,15 +45,21 @@ pub(crate) struct Assigned {
 
 impl Assigned {
     /// The claim of a model's live version.
-    fn claim(&self, model: &ModelName) -> Claim {
-        if self.models.len() == 1 || self.pinned.contains(model) { Claim::Pinned } else { Claim::OnDemand }
+    fn claim(&self, model: &ModelName, ordered: Option<&ModelName>) -> Claim {
+        let is_pinned = self.models.len() == 1 || self.pinned.contains(model) || ordered == Some(model);
+        if is_pinned { Claim::Pinned } else { Claim::OnDemand }
     }
 
     /// Everything that is to be here. Where the live version is barred, the one before stands in.
-    pub(crate) fn wishes(&self, catalog: &CatalogView, is_barred: impl Fn(&ModelName) -> bool) -> Vec<Wish> {
+    pub(crate) fn wishes(
+        &self,
+        catalog: &CatalogView,
+        ordered: Option<&ModelName>,
+        is_barred: impl Fn(&ModelName) -> bool,
+    ) -> Vec<Wish> {
         let mut wishes = Vec::new();
         for model in &self.models {
-            let claim = self.claim(model);
+            let claim = self.claim(model, ordered);
             let Some(record) = catalog.record(model) else {
                 let identity = Identity { name: model.clone(), model: model.clone(), pushed: None };
                 wishes.push(Wish { identity, claim, is_live: true });

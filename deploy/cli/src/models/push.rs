@@ -58,7 +58,8 @@ pub(super) async fn push(what: What, store: &ModelStore, bus: &Bus) -> anyhow::R
     let bundle_name = BundleName::new(&served, &model.digest);
     bundles.put(&bundle_name, &bundle).await?;
     bus.ensure(std::slice::from_ref(&served)).await.context("preparing the version's queue")?;
-    let entered = catalog.change(&name, |record, at| record.push(Some(version.clone()), Pushed { at, ..pushed.clone() }));
+    let entered =
+        catalog.change(&name, |record, at| record.push(Some(version.clone()), Pushed { at, ..pushed.clone() }));
     let (_, record) = match entered.await {
         Ok(entered) => entered,
         Err(error) => {
@@ -81,7 +82,8 @@ fn read(model: &str, store: &ModelStore) -> anyhow::Result<Model> {
     if folder.join(MANIFEST).exists() {
         return Ok(ModelStore::read_folder(folder)?);
     }
-    let name: ModelName = model.parse().with_context(|| format!("{model} is no folder with {MANIFEST}, and no name"))?;
+    let name: ModelName =
+        model.parse().with_context(|| format!("{model} is no folder with {MANIFEST}, and no name"))?;
     Ok(store.load(&name)?)
 }
 

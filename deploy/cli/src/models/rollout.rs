@@ -25,7 +25,8 @@ impl Beside {
         if self.version == "off" {
             return Ok(None);
         }
-        let percent = self.percent.with_context(|| format!("how many of a hundred images? as in `{} 10`", self.version))?;
+        let percent =
+            self.percent.with_context(|| format!("how many of a hundred images? as in `{} 10`", self.version))?;
         Ok(Some(Share { version: self.version.parse()?, percent }))
     }
 }
