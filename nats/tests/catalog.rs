@@ -40,10 +40,9 @@ async fn nobody_overwrites_what_another_has_changed_and_everybody_follows() {
     let view = other.follow(&shutdown).await.unwrap();
     let mut changes = view.changes();
     assert!(view.record(&model()).is_none());
-    let (a, b) = tokio::join!(
-        async { [push(&one).await, push(&one).await, push(&one).await] },
-        async { [push(&other).await, push(&other).await, push(&other).await] }
-    );
+    let (a, b) = tokio::join!(async { [push(&one).await, push(&one).await, push(&one).await] }, async {
+        [push(&other).await, push(&other).await, push(&other).await]
+    });
     let mut all: Vec<&str> = a.iter().chain(&b).map(Version::as_str).collect();
     all.sort_unstable();
     assert_eq!(all, ["1", "2", "3", "4", "5", "6"], "each push has a version of its own");

@@ -10,7 +10,7 @@ use shoal_shared::failure::FailureCode;
 use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS, register_all, register_process};
 use shoal_shared::prediction::Timings;
 
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::pipeline::Release;
 
 /// A worker's metrics.
@@ -181,6 +181,14 @@ impl WorkerMetrics {
         self.model_info.with_label_values(&labels).set(1);
         for change in ["loaded", "unloaded", "failed"] {
             self.model_changes.with_label_values(&[labels[0], change]);
+        }
+    }
+
+    /// A model is served no more.
+    pub fn leaves(&self, model: &str, digest: &str) {
+        for precision in [Precision::Float, Precision::Int8] {
+            // It has one of them.
+            let _ = self.model_info.remove_label_values(&[model, digest, precision.as_str()]);
         }
     }
 

@@ -26,12 +26,14 @@ pub struct Choice {
     pub fallback: Option<Candidate>,
     /// Is asked too, and only compared.
     pub shadow: Option<Candidate>,
+    /// Whether the first one is a canary: it may cost the client nothing, not even a refusal.
+    pub on_trial: bool,
 }
 
 impl Choice {
     /// No other will do.
     pub fn only(first: Candidate) -> Self {
-        Self { first, fallback: None, shadow: None }
+        Self { first, fallback: None, shadow: None, on_trial: false }
     }
 }
 
@@ -77,10 +79,10 @@ pub fn choose(record: &CatalogRecord, of: &Circumstances<'_>, image: &ImageKey) 
     };
     let shadow = of_share(&record.shadow, Lot::Shadow);
     if let Some(canary) = of_share(&record.canary, Lot::Canary) {
-        return Some(Choice { first: canary, fallback: Some(standing), shadow });
+        return Some(Choice { first: canary, fallback: Some(standing), shadow, on_trial: true });
     }
     let fallback = record.previous.as_ref().filter(|_| of.is_fresh).and_then(ready);
-    Some(Choice { first: standing, fallback, shadow })
+    Some(Choice { first: standing, fallback, shadow, on_trial: false })
 }
 
 /// One version of a model.

@@ -14,6 +14,9 @@ use crate::models::choice::{Candidate, Choice};
 /// Choices that may come too late before the failure is the client's to see.
 const MOST_CHOICES: usize = 3;
 
+/// A deadline shorter than this says more of the client than of the model.
+const PATIENT: Duration = Duration::from_secs(2);
+
 /// How one version is asked.
 #[derive(Clone, Copy)]
 pub(super) struct Errand {
@@ -46,16 +49,17 @@ impl Predictor {
     }
 
     async fn answer_as(&self, ask: &Ask, choice: &Choice, asked: Instant) -> Result<Answered, Refusal> {
-        let Choice { first, fallback, shadow } = choice;
+        let Choice { first, fallback, shadow, on_trial } = choice;
         let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
         let whole = Errand { asked, until: asked + timeout, once: false };
-        // Whoever stands in needs time too.
-        let half = Errand { until: asked + timeout / 2, once: true, ..whole };
-        let errand = if fallback.is_some() { half } else { whole };
+        // A canary leaves time for whoever stands in.
+        let until = if *on_trial { asked + timeout / 2 } else { whole.until };
+        let errand = Errand { until, once: fallback.is_some(), ..whole };
         let answered = match (self.ask_version(ask, first, errand).await, fallback) {
-            (Err(refusal), Some(fallback)) if !refusal.failure.code.is_clients_fault() => {
+            (Err(refusal), Some(fallback)) if may_stand_in(refusal.failure.code, *on_trial) => {
                 self.0.metrics.rollout.fell_back(&first.served);
-                tracing::debug!(model.name = %first.served, instead = %fallback.served, failure = %refusal.failure, "fallback");
+                let (failed, instead) = (&first.served, &fallback.served);
+                tracing::debug!(model.name = %failed, %instead, failure = %refusal.failure, "another version answers");
                 self.ask_version(ask, fallback, whole).await?
             }
             (answered, _) => answered?,
@@ -75,7 +79,7 @@ impl Predictor {
         match &answered {
             // What the cache answered says nothing of the model's health.
             Ok(answered) if answered.source == Source::Miss => self.count(of, Some(begun.elapsed()), false),
-            Err(refusal) if is_models_fault(refusal.failure.code) => self.count(of, None, true),
+            Err(refusal) if is_models_fault(refusal.failure.code, errand) => self.count(of, None, true),
             _ => {}
         }
         answered
@@ -105,7 +109,21 @@ impl Predictor {
     }
 }
 
-/// Failures that another version might not have: the model's, or those of whoever runs it.
-fn is_models_fault(code: FailureCode) -> bool {
-    matches!(code, FailureCode::Internal | FailureCode::DeadLettered | FailureCode::DeadlineExceeded)
+/// Failures that count against a version. A deadline does when the client had been patient.
+fn is_models_fault(code: FailureCode, errand: Errand) -> bool {
+    match code {
+        FailureCode::Internal | FailureCode::DeadLettered => true,
+        FailureCode::DeadlineExceeded => errand.until.duration_since(errand.asked) >= PATIENT,
+        _ => false,
+    }
+}
+
+/// Failures after which another version answers. A refusal is passed on, or a queue would be as long as two;
+/// a canary's is not: its few workers are not the client's concern.
+fn may_stand_in(code: FailureCode, on_trial: bool) -> bool {
+    match code {
+        FailureCode::Internal | FailureCode::DeadLettered | FailureCode::NoCapacity => true,
+        FailureCode::DeadlineExceeded | FailureCode::Overloaded => on_trial,
+        _ => false,
+    }
 }

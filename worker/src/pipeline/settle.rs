@@ -53,7 +53,9 @@ impl Settler {
 
     async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
         let result = match verdict {
-            Verdict::Retry(reason) if held.delivery.wishes.once => Err(Failure::new(FailureCode::Internal, reason)),
+            Verdict::Retry(reason) | Verdict::Returned(reason) if held.delivery.wishes.once => {
+                Err(Failure::new(FailureCode::Internal, reason))
+            }
             Verdict::Retry(reason) => return self.retry(held, reason).await,
             Verdict::Returned(reason) => return self.give_back(held, &reason).await,
             Verdict::Exhausted { reason, attempts, worker } => {

@@ -347,6 +347,10 @@ impl Holder {
             Event::Left(name) => {
                 metrics.model_changes.with_label_values(&[name.as_str(), "unloaded"]).inc();
                 tracing::info!(model.name = %name, "model unloaded");
+                let left = self.held.iter().find(|held| held.identity.name == name);
+                if let Some(Phase::Leaving(line)) = left.map(|held| &held.phase) {
+                    metrics.leaves(name.as_str(), line.status.digest.as_str());
+                }
                 self.held.retain(|held| held.identity.name != name || !matches!(held.phase, Phase::Leaving(_)));
             }
         }
@@ -481,6 +485,12 @@ impl Holder {
         }
         match wish.claim {
             Claim::Kept => None,
+            // Pinned ones are loaded whether they fit or not.
+            Claim::OnDemand | Claim::Beside if self.loader.reckon(&wish.identity) > self.budget => {
+                let (needs, has) = (self.loader.reckon(&wish.identity), self.budget);
+                let reason = format!("it needs {needs} bytes, worker.memory_budget is {has}");
+                Some(outline(&wish.identity, HoldState::Failed, Some(reason)))
+            }
             Claim::Beside => Some(outline(&wish.identity, HoldState::Waiting, Some("there is no room yet".into()))),
             Claim::OnDemand | Claim::Pinned => Some(outline(&wish.identity, HoldState::Unloaded, None)),
         }

@@ -83,8 +83,12 @@ pub(crate) fn next_step(candidates: &[Candidate], budget: u64, now: Duration) ->
         if is_leaving && (waited || one.claim == Claim::Pinned) {
             return None;
         }
-        if let Some(victim) = victim(candidates, one.claim, waited, now) {
-            return Some(Step::Unload(victim));
+        let leaving = candidates.iter().filter(|other| may_go(other, one.claim, waited, now));
+        // Nobody is let go in vain.
+        let could_be = used.saturating_sub(leaving.clone().map(|other| other.bytes).sum());
+        let is_worth_it = one.claim == Claim::Pinned || could_be.saturating_add(one.bytes) <= budget;
+        if let Some(victim) = leaving.min_by_key(|other| (other.claim, last_asked(other))).filter(|_| is_worth_it) {
+            return Some(Step::Unload(victim.name.clone()));
         }
         if one.claim == Claim::Pinned {
             return Some(Step::Load(one.name.clone()));
@@ -93,23 +97,24 @@ pub(crate) fn next_step(candidates: &[Candidate], budget: u64, now: Duration) ->
     None
 }
 
-/// Who makes room: what is wanted least, and of that what was asked for longest ago.
-fn victim(candidates: &[Candidate], by: Claim, waited: bool, now: Duration) -> Option<ModelName> {
-    let may_go = |one: &&Candidate| {
-        let Stand::Loaded { since, asked } = one.stand else { return false };
-        let has_stayed = now.saturating_sub(since) >= LEAST_STAY || now.saturating_sub(asked) >= LEAST_STAY;
-        match one.claim {
-            Claim::Kept => true,
-            Claim::Beside => by == Claim::Pinned || (by == Claim::OnDemand && waited),
-            Claim::OnDemand => by == Claim::Pinned || (by == Claim::OnDemand && waited && has_stayed),
-            Claim::Pinned => false,
-        }
-    };
-    let asked = |one: &Candidate| match one.stand {
+/// Whether one may be let go for another; what is wanted least goes first, and of that what was asked for
+/// longest ago.
+fn may_go(one: &Candidate, by: Claim, waited: bool, now: Duration) -> bool {
+    let Stand::Loaded { since, asked } = one.stand else { return false };
+    let has_stayed = now.saturating_sub(since) >= LEAST_STAY || now.saturating_sub(asked) >= LEAST_STAY;
+    match one.claim {
+        Claim::Kept => true,
+        Claim::Beside => by == Claim::Pinned || (by == Claim::OnDemand && waited),
+        Claim::OnDemand => by == Claim::Pinned || (by == Claim::OnDemand && waited && has_stayed),
+        Claim::Pinned => false,
+    }
+}
+
+fn last_asked(one: &Candidate) -> Duration {
+    match one.stand {
         Stand::Loaded { asked, .. } => asked,
         _ => Duration::ZERO,
-    };
-    candidates.iter().filter(may_go).min_by_key(|one| (one.claim, asked(one))).map(|one| one.name.clone())
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +186,17 @@ mod tests {
     fn the_next_live_version_is_loaded_beside_the_old_one_even_beyond_the_budget() {
         let both = [one("v2", Claim::Pinned, 60, absent(false)), one("v1", Claim::Pinned, 60, loaded(99))];
         assert_eq!(next_step(&both, 100, NOW), load("v2"));
+    }
+
+    #[test]
+    fn nobody_is_let_go_for_what_would_not_fit_all_the_same() {
+        let held = [
+            one("p", Claim::Pinned, 60, loaded(1)),
+            one("a", Claim::OnDemand, 30, loaded(1)),
+            one("b", Claim::OnDemand, 50, absent(true)),
+        ];
+        assert_eq!(next_step(&held, 100, NOW), None);
+        assert_eq!(next_step(&held, 110, NOW), unload("a"));
     }
 
     #[test]
