@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::cache::{MemoryStats, SharedCache};
+use shoal_nats::catalog::Catalog;
 use shoal_nats::claims::Claims;
 use shoal_nats::peers::Peers;
 use shoal_nats::presence::Fleet;
@@ -27,7 +28,7 @@ use crate::http::tls::Tls;
 use crate::http::{Front, Serving};
 use crate::keeper::Keeper;
 use crate::metrics::GatewayMetrics;
-use crate::models::Models;
+use crate::models::{Models, guard};
 use crate::predict::{Parts, Predictor, Source};
 use crate::webhooks::Webhooks;
 use crate::{admission, attribution, http, micro};
@@ -41,6 +42,7 @@ pub struct Gateway {
     bus: Bus,
     front: Front,
     tls: Option<Tls>,
+    catalog: Catalog,
     service: PredictService,
     registry: Registry,
 }
@@ -58,7 +60,9 @@ impl Gateway {
         let replies = Replies::subscribe(&bus, id.clone(), move || late.inc()).await?;
         let peers = Peers::join(&bus, id, shutdown).await?;
         let fleet = Fleet::watch(&bus, shutdown).await?;
-        let models = Models::new(bus.clone(), fleet, config.default_model.clone());
+        let catalog = Catalog::open(&bus).await?;
+        let versions = catalog.follow(shutdown).await?;
+        let models = Models::new(bus.clone(), fleet, versions, config.default_model.clone(), config.rollout);
         let evictions = metrics.evictions.clone();
         let predictor = Predictor::new(Parts {
             shared: SharedCache::open(&bus).await?,
@@ -81,7 +85,7 @@ impl Gateway {
         let keeper = Keeper::open(&bus, config.keep_images).await?;
         let service = PredictService::start(&bus).await?;
         let front = Front { predictor, accounts, keeper };
-        Ok(Self { config, bus, front, tls, service, registry })
+        Ok(Self { config, bus, front, tls, catalog, service, registry })
     }
 
     /// Serves until shutdown is ordered and what is in flight has been answered.
@@ -96,6 +100,7 @@ impl Gateway {
         shutdown.spawn(micro::run(self.service, predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &predictor, &shutdown);
         shutdown.spawn(accounts.rates().clone().run(self.bus.clone(), shutdown.clone()));
+        shutdown.spawn(guard::run(predictor.clone(), self.catalog, shutdown.clone()));
         let webhooks = Webhooks::new(predictor, accounts.clone())?;
         shutdown.spawn(webhooks.run(shutdown.clone()));
         if let Some(tls) = self.tls.clone() {
@@ -131,7 +136,9 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     let (scaling, judged, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {
         // Only of models that this gateway knows: nobody else may grow the metrics.
-        let known = |model: &_| judged.models().fleet().model(model).is_some();
+        let known = |model: &_| {
+            judged.models().fleet().model(model).is_some() || judged.models().catalog().record(model).is_some()
+        };
         let count = |model: &_, action: &str| {
             if known(model) {
                 judged.metrics().fleet.decided(model, action);

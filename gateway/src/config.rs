@@ -13,6 +13,7 @@ use shoal_shared::names::ModelName;
 use shoal_shared::sniff::ImageLimits;
 
 use crate::accounts::config::AuthConfig;
+use crate::models::outcomes::Bound;
 
 /// Everything an operator may choose about a gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,8 @@ pub struct GatewayConfig {
     pub threads: usize,
     /// The memory tier of the cache.
     pub cache: CacheConfig,
+    /// How new versions of models are watched.
+    pub rollout: RolloutConfig,
     /// Where spans are sent, as in `http://127.0.0.1:4318`; default: nowhere.
     pub otlp_endpoint: Option<String>,
     /// Part of the requests that are recorded, of those whose sender does not say; 0 to 1.
@@ -135,6 +138,43 @@ pub struct CacheConfig {
     pub shared_budget: Duration,
 }
 
+/// How new versions of models are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RolloutConfig {
+    /// Answers that count are so recent.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// With fewer answers nothing is withdrawn.
+    pub min_answers: u64,
+    /// The part of a version's answers that may be errors of its own.
+    pub max_error_rate: f64,
+    /// A promoted version is watched for so long, with the one before at hand.
+    #[serde(with = "humantime_serde")]
+    pub fresh_for: Duration,
+    /// Images asked of shadows at once; beyond, they are left out.
+    pub shadow_in_flight: usize,
+}
+
+impl Default for RolloutConfig {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            min_answers: 10,
+            max_error_rate: 0.1,
+            fresh_for: Duration::from_secs(600),
+            shadow_in_flight: 8,
+        }
+    }
+}
+
+impl RolloutConfig {
+    pub(crate) fn bound(&self) -> Bound {
+        let Self { window, min_answers, max_error_rate, .. } = *self;
+        Bound { window, min_answers, max_error_rate }
+    }
+}
+
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
@@ -160,6 +200,7 @@ impl Default for GatewayConfig {
             webhooks_to_private_addresses: false,
             threads: 0,
             cache: CacheConfig::default(),
+            rollout: RolloutConfig::default(),
             otlp_endpoint: None,
             trace_ratio: 1.0,
             startup_patience: Duration::from_secs(15),
@@ -231,6 +272,11 @@ impl GatewayConfig {
             }
         }
         self.auth.check()?;
+        if !(0.0..1.0).contains(&self.rollout.max_error_rate) || self.rollout.min_answers == 0 {
+            let RolloutConfig { min_answers, max_error_rate, .. } = self.rollout;
+            let shown = format!("max_error_rate = {max_error_rate}, min_answers = {min_answers}");
+            return Err(ConfigError::invalid("gateway.rollout", shown, "a rate of 0 to 1, and at least 1 answer"));
+        }
         if self.max_connections == 0 {
             return Err(ConfigError::invalid("gateway.max_connections", 0, "at least 1"));
         }

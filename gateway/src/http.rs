@@ -10,7 +10,7 @@
 //! | `POST /login`, `/user`, `/keys`, `GET /api/session` | [`account`] |
 //! | `/feedback`, `GET /display/{name}` | [`feedback`] |
 //! | `POST /model/predict`, `POST /` | [`classic`] |
-//! | `GET /models` | [`info`] |
+//! | `GET /models`, `/models/{name}` | [`models`] |
 //! | `GET /healthz`, `/readyz`, `/metrics` | [`info`] |
 //! | `GET /api/bottleneck`, `/api/status`, `/api/targets` | [`info`] |
 //! | `GET /openapi.json` | [`openapi`] |
@@ -29,6 +29,7 @@ mod events;
 mod feedback;
 mod info;
 mod jobs;
+mod models;
 mod openapi;
 mod page;
 mod predict;
@@ -73,7 +74,9 @@ pub(crate) fn routes(
     let predictor = front.predictor.clone();
     let api = predict::post(front.clone()).or(predict::known(predictor.clone())).unify();
     let several = batch::post(predictor.clone()).or(v2::routes(predictor.clone())).unify();
-    let info = info::models(predictor.clone())
+    let info = models::list(predictor.clone())
+        .or(models::one(predictor.clone()))
+        .unify()
         .or(info::healthz())
         .unify()
         .or(info::readyz(predictor.clone()))

@@ -145,7 +145,7 @@ impl Predictor {
             lane: ask.lane,
             accepted: unix_millis(),
             deadline: deadline.map(Deadline::as_millis),
-            request: format!("{} {model} {top_k:?}", ask.digest.sha256(&ask.image)),
+            request: format!("{} {:?} {top_k:?}", ask.digest.sha256(&ask.image), ask.model),
             job: chosen.then(|| job.clone()),
         };
         if chosen && !inner.register.claim(&owner, &id, &registered).await.map_err(unavailable)? {
@@ -206,6 +206,7 @@ impl Predictor {
             accept: ACCEPT_JSON,
             top_k: asked.top_k,
             no_store: ask.caching.no_store,
+            once: false,
             trace: ask.trace.clone(),
         };
         match inner.bus.publish_job(job).await {

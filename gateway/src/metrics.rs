@@ -1,6 +1,7 @@
 //! Everything a gateway measures, registered once.
 
 mod fleet;
+mod rollout;
 mod streams;
 
 use parking_lot::Mutex;
@@ -17,6 +18,7 @@ use shoal_shared::status::QueueStatus;
 
 use crate::predict::Source;
 pub use fleet::FleetMetrics;
+pub use rollout::{RolloutMetrics, ShadowCounts, Shadowed};
 pub use streams::StreamMetrics;
 
 /// The histogram that has exemplars.
@@ -82,6 +84,8 @@ pub struct GatewayMetrics {
     pub streams: StreamMetrics,
     /// What the fleet is and lacks.
     pub fleet: FleetMetrics,
+    /// Versions of models.
+    pub rollout: RolloutMetrics,
     /// Whether the connection to NATS is up.
     pub nats_up: IntGauge,
 }
@@ -172,6 +176,7 @@ impl GatewayMetrics {
             )?,
             streams: StreamMetrics::register(registry)?,
             fleet: FleetMetrics::register(registry)?,
+            rollout: RolloutMetrics::register(registry)?,
             nats_up: IntGauge::new("shoal_gateway_nats_up", "1 while the connection to NATS is up")?,
         };
         register_process(registry, "gateway")?;

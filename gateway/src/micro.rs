@@ -60,7 +60,8 @@ async fn predict(request: &PredictRequest, predictor: &Predictor) -> Result<Succ
     };
     let mut answered = predictor.predict(ask).await?;
     predictor.took(&mut answered, begun);
-    let success = Success::of(&answered.entry.prediction, request.top_k);
+    let (name, version) = &answered.named;
+    let success = Success::of(&answered.entry.prediction, request.top_k).named(name, version.as_ref());
     let success = match &answered.served {
         Some(served) => success.served(served),
         None => success,

@@ -4,7 +4,9 @@
 //! the queue. A waiter exists before its job is published, and nothing polls.
 
 mod flight;
+mod shadow;
 mod told;
+mod versions;
 mod waterfall;
 
 use std::sync::Arc;
@@ -22,14 +24,15 @@ use shoal_nats::uploads::Uploads;
 use shoal_shared::attribution::{Report, StageTimes};
 use shoal_shared::digest::{CacheKey, DigestKind, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
-use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::names::{Lane, ModelName, Version};
 use shoal_shared::prediction::Served;
 use shoal_shared::presence::ModelStatus;
 use shoal_shared::process::VERSION;
 use shoal_shared::process::spans::Spans;
-use shoal_shared::sniff::{ImageLimits, sniff};
+use shoal_shared::sniff::ImageLimits;
 use shoal_shared::status::Status;
 use shoal_shared::trace::Trace;
+use tokio::sync::Semaphore;
 
 use flight::{Landed, Mission};
 pub(crate) use flight::{Published, place_image, refusal};
@@ -41,6 +44,7 @@ use crate::config::GatewayConfig;
 use crate::flights::Flights;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
+use crate::models::choice::Candidate;
 use crate::statistics::Statistics;
 
 /// A request for a prediction.
@@ -115,6 +119,15 @@ pub struct Answered {
     pub served: Option<Served>,
     /// Where the time went from the complete upload to the answer.
     pub stages: StageTimes,
+    /// The model as clients name it, and its version when it has one.
+    pub named: (ModelName, Option<Version>),
+}
+
+impl Answered {
+    /// The same, as an answer of this version: another one with the same content may have computed it.
+    fn by(self, of: &Candidate) -> Self {
+        Self { named: (of.model.clone(), of.version.clone()), ..self }
+    }
 }
 
 /// The parts that answer. Cheap to clone.
@@ -137,6 +150,8 @@ pub(crate) struct Inner {
     statistics: Statistics,
     spans: Spans,
     judged: RwLock<Arc<Judged>>,
+    /// Places for images that shadows are asked.
+    shadows: Arc<Semaphore>,
     flights: Flights<Landed>,
 }
 
@@ -175,6 +190,7 @@ impl Predictor {
             parts;
         let admission = Admission::new(&config, metrics.clone());
         let flights = Flights::new();
+        let shadows = Arc::new(Semaphore::new(config.rollout.shadow_in_flight));
         Self(Arc::new(Inner {
             config,
             bus,
@@ -191,6 +207,7 @@ impl Predictor {
             statistics: Statistics::default(),
             spans,
             judged: RwLock::default(),
+            shadows,
             flights,
         }))
     }
@@ -294,11 +311,11 @@ impl Predictor {
 
     /// A prediction that is already known, without an image.
     pub async fn known(&self, model: Option<&ModelName>, image: ImageKey) -> Result<Option<Answered>, Failure> {
-        let model = self.0.models.resolve(model).await?;
-        let key = CacheKey { model: model.digest, image };
+        let of = self.0.models.choose(model, &image).await?.first;
+        let key = CacheKey { model: of.digest.clone(), image };
         let begun = Instant::now();
         if let Some(hit) = self.remembered(&key, begun) {
-            return Ok(Some(hit));
+            return Ok(Some(hit.by(&of)));
         }
         if !self.0.bus.is_up() {
             return Ok(None);
@@ -312,40 +329,32 @@ impl Predictor {
         };
         let entry = Arc::new(Entry { prediction, sha256, md5, format: None, since: Instant::now() });
         let stages = waterfall::looked_up(begun.elapsed());
-        Ok(Some(Answered { entry, source: Source::Shared, key, served: None, stages }))
+        let named = (of.model, of.version);
+        Ok(Some(Answered { entry, source: Source::Shared, key, served: None, stages, named }))
     }
 
     /// Answers, one way or another, within the deadline.
     pub async fn predict(&self, ask: Ask) -> Result<Answered, Refusal> {
-        let asked = Instant::now();
-        let model = self.0.models.resolve(ask.model.as_ref()).await?;
-        let name = model.name.clone();
-        let answered = self.answer(ask, model, asked).await;
-        self.0.statistics.record(&name, asked.elapsed(), &answered);
+        let (asked, wanted) = (Instant::now(), ask.model.clone());
+        let answered = self.answer(ask).await;
+        let exists = |name: &ModelName| self.0.models.fleet().model(name).is_some();
+        let name = match &answered {
+            Ok(answered) => Some(answered.named.0.clone()),
+            Err(_) => wanted.or_else(|| self.0.config.default_model.clone()).filter(exists),
+        };
+        if let Some(name) = name {
+            self.0.statistics.record(&name, asked.elapsed(), &answered);
+        }
         let answered = answered?;
         self.0.metrics.predicted(answered.source, answered.entry.prediction.infer_us);
         Ok(answered)
     }
 
-    async fn answer(&self, ask: Ask, model: ModelStatus, asked: Instant) -> Result<Answered, Refusal> {
-        let key = CacheKey { model: model.digest.clone(), image: ask.digest };
-        let by_cache = !ask.caching.no_cache && !ask.caching.no_store;
-        if by_cache && let Some(hit) = self.remembered(&key, asked) {
-            return Ok(hit);
-        }
-        if by_cache && let Some(failure) = self.0.memory.refusal(&key) {
-            self.0.metrics.negative_hits.inc();
-            return Err(failure.into());
-        }
-        sniff(&ask.image, &self.0.config.limits)?;
-        let timeout = ask.timeout.unwrap_or(self.0.config.timeout).min(self.0.config.max_timeout);
-        self.fly(Mission { ask, model: model.name, key, by_cache, asked, deadline: asked + timeout }).await
-    }
-
     fn remembered(&self, key: &CacheKey, asked: Instant) -> Option<Answered> {
         let entry = self.0.memory.get(key)?;
         let stages = waterfall::looked_up(asked.elapsed());
-        Some(Answered { entry, source: Source::Hit, key: key.clone(), served: None, stages })
+        let named = (entry.prediction.model.clone(), None);
+        Some(Answered { entry, source: Source::Hit, key: key.clone(), served: None, stages, named })
     }
 
     /// Joins the flight for this image or starts one, and waits for it until the deadline.
@@ -376,7 +385,8 @@ impl Predictor {
                         Source::Coalesced => waterfall::joined(waited),
                         _ => waterfall::flown(waited, asked, published, served.as_ref()),
                     };
-                    return Ok(Answered { entry, source, key, served, stages });
+                    let named = (entry.prediction.model.clone(), None);
+                    return Ok(Answered { entry, source, key, served, stages, named });
                 }
             }
         }

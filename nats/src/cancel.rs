@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use shoal_shared::names::{JobId, ModelName};
+use tokio::task::AbortHandle;
 
 use crate::connect::{Bus, BusError};
 use crate::subjects;
@@ -24,9 +25,23 @@ impl Bus {
     }
 }
 
-/// A worker's memory of cancelled jobs. Cheap to clone.
+/// A worker's memory of cancelled jobs. Cheap to clone; with the last one, the listening ends.
 #[derive(Clone, Default)]
-pub struct Cancelled(Arc<Mutex<VecDeque<JobId>>>);
+pub struct Cancelled(Arc<Memory>);
+
+#[derive(Default)]
+struct Memory {
+    jobs: Mutex<VecDeque<JobId>>,
+    listening: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(listening) = self.listening.lock().take() {
+            listening.abort();
+        }
+    }
+}
 
 impl Cancelled {
     /// Starts listening for a model's cancellations.
@@ -34,20 +49,21 @@ impl Cancelled {
         let subscribed = bus.client.subscribe(subjects::cancel(model)).await;
         let mut messages = subscribed.map_err(|error| BusError::request("subscribing for cancellations", error))?;
         let cancelled = Self::default();
-        let heard = cancelled.clone();
-        tokio::spawn(async move {
+        let memory = Arc::downgrade(&cancelled.0);
+        let listening = tokio::spawn(async move {
             while let Some(message) = messages.next().await {
                 let text = std::str::from_utf8(&message.payload).unwrap_or_default();
-                if let Ok(job) = text.parse() {
-                    heard.remember(job);
+                if let (Ok(job), Some(memory)) = (text.parse(), memory.upgrade()) {
+                    Self(memory).remember(job);
                 }
             }
         });
+        *cancelled.0.listening.lock() = Some(listening.abort_handle());
         Ok(cancelled)
     }
 
     fn remember(&self, job: JobId) {
-        let mut jobs = self.0.lock();
+        let mut jobs = self.0.jobs.lock();
         if jobs.len() == REMEMBERED {
             jobs.pop_front();
         }
@@ -56,7 +72,7 @@ impl Cancelled {
 
     /// Whether the job was cancelled; asked once for a job, it is forgotten.
     pub fn take(&self, job: &JobId) -> bool {
-        let mut jobs = self.0.lock();
+        let mut jobs = self.0.jobs.lock();
         let found = jobs.iter().position(|cancelled| cancelled == job);
         found.is_some_and(|at| jobs.remove(at).is_some())
     }
@@ -74,6 +90,6 @@ mod tests {
         assert!(cancelled.take(&job));
         assert!(!cancelled.take(&job));
         (0..2 * REMEMBERED).for_each(|_| cancelled.remember(JobId::mint()));
-        assert_eq!(cancelled.0.lock().len(), REMEMBERED);
+        assert_eq!(cancelled.0.jobs.lock().len(), REMEMBERED);
     }
 }

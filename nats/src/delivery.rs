@@ -85,6 +85,8 @@ pub struct Wishes {
     pub top_k: Option<usize>,
     /// Neither read nor write the cache.
     pub no_store: bool,
+    /// A failed attempt is answered, not repeated.
+    pub once: bool,
 }
 
 impl Wishes {
@@ -97,6 +99,7 @@ impl Wishes {
             digest: text(headers::DIGEST).and_then(ImageSha256::parse),
             top_k: text(headers::TOP_K).and_then(|value| value.parse().ok()),
             no_store: text(headers::CACHE) == Some(headers::CACHE_NO_STORE),
+            once: text(headers::ATTEMPTS) == Some("1"),
         }
     }
 }

@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::Config;
 use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
+use crate::subjects;
 use crate::topology::{ADVISORIES, JOBS, JUDGED, KEPT, WEBHOOKS};
 
 /// How long a broker may take to become one.
@@ -35,7 +36,9 @@ impl Bus {
         for wanted in self.topology.streams(models) {
             self.ensure_stream(wanted).await?;
         }
-        for objects in [self.topology.uploads(), self.topology.kept(KEPT), self.topology.kept(JUDGED)] {
+        for objects in
+            [self.topology.uploads(), self.topology.bundles(), self.topology.kept(KEPT), self.topology.kept(JUDGED)]
+        {
             self.ensure_objects(objects).await?;
         }
         for state in ["waiting", "due"] {
@@ -71,12 +74,30 @@ impl Bus {
     }
 
     async fn ensure_objects(&self, wanted: object_store::Config) -> Result<(), BusError> {
-        let bucket = wanted.bucket.clone();
-        if self.js.get_object_store(&bucket).await.is_ok() {
+        let name = wanted.bucket.clone();
+        if self.js.get_object_store(&name).await.is_ok() {
             return Ok(());
         }
         let created = self.js.create_object_store(wanted).await;
-        created.map(drop).map_err(|error| BusError::request(format!("creating object store {bucket}"), error))
+        created.map(drop).map_err(|error| BusError::request(format!("creating object store {name}"), error))
+    }
+
+    /// Takes back what [`Bus::ensure`] made for one model: its jobs that wait, its lanes, its place in the
+    /// stream.
+    pub async fn retire(&self, model: &ModelName) -> Result<(), BusError> {
+        let failed = |error: String| BusError::request(format!("retiring the queue of {model}"), error);
+        let mut stream = self.js.get_stream(JOBS).await.map_err(|error| failed(error.to_string()))?;
+        let mut config = stream.info().await.map_err(|error| failed(error.to_string()))?.config.clone();
+        let subject = format!("jobs.{model}.*");
+        config.subjects.retain(|known| *known != subject);
+        for lane in Lane::ALL {
+            if let Err(error) = stream.delete_consumer(&subjects::consumer(model, lane)).await {
+                tracing::debug!(%error, "a lane was gone before it could be removed");
+            }
+        }
+        let purged = stream.purge().filter(subject).await;
+        purged.map_err(|error| failed(error.to_string()))?;
+        self.js.update_stream(&config).await.map(drop).map_err(|error| failed(error.to_string()))
     }
 
     /// Creating a consumer that exists with other settings updates what may be updated; the server

@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | [`accounts`] | accounts, keys and the signing secret |
 //! | [`attempts`] | what a job that came back has been through |
+//! | [`bundles`] | model files, a bundle for each version |
 //! | [`cancel`] | jobs that nobody waits for any more |
+//! | [`catalog`] | versions of models, and which of them answers |
 //! | [`claims`] | which gateway computes what, when there are several |
 //! | [`connect`] | the connection: reconnects for ever, says when it is up |
 //! | [`subjects`] | every subject, built and parsed |
@@ -14,6 +16,7 @@
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |
+//! | [`describe`] | a model in full, told by a worker that has it |
 //! | [`register`] | accepted asynchronous jobs, by id |
 //! | [`replies`] | a gateway's single inbox, a waiter per job |
 //! | [`results`] | outcomes of asynchronous jobs |
@@ -38,12 +41,15 @@ pub mod agents;
 pub mod attempts;
 pub mod backlog;
 mod breaker;
+pub mod bundles;
 pub mod cache;
 pub mod cancel;
+pub mod catalog;
 pub mod claims;
 pub mod connect;
 pub mod dead;
 pub mod delivery;
+pub mod describe;
 pub mod ensure;
 pub mod feedback;
 pub mod listing;

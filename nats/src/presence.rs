@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use parking_lot::RwLock;
 use shoal_shared::names::{ModelName, NodeId};
-use shoal_shared::presence::{HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, ModelStatus, WorkerState, WorkerStatus};
+use shoal_shared::presence::{HEARTBEAT_EXPIRY, HEARTBEAT_INTERVAL, HoldState, ModelStatus, WorkerState, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::supervision::SupervisorStatus;
 use tokio::sync::Notify;
@@ -27,7 +27,7 @@ impl Bus {
     /// Sends heartbeats, at once when asked by roll call, until shutdown is ordered.
     pub async fn run_heartbeat(
         &self,
-        status: impl Fn() -> WorkerStatus + Send,
+        status: impl Fn() -> Option<WorkerStatus> + Send,
         changed: Arc<Notify>,
         shutdown: Shutdown,
     ) {
@@ -46,7 +46,9 @@ impl Bus {
                 () = changed.notified() => {}
                 () = shutdown.ordered() => return,
             }
-            self.announce(&status()).await;
+            if let Some(status) = status() {
+                self.announce(&status).await;
+            }
         }
     }
 }
@@ -97,18 +99,38 @@ impl Fleet {
         supervisors.retain(|_, (_, heard)| heard.elapsed() < HEARTBEAT_EXPIRY * 4);
     }
 
-    /// Supervisors of a model that were heard of lately.
+    /// Supervisors of a model that were heard of lately, the one heard last first.
     pub fn supervisors_of(&self, model: &ModelName) -> Vec<SupervisorStatus> {
         let supervisors = self.supervisors.read();
-        let known = supervisors
+        let mut known: Vec<_> = supervisors
             .values()
-            .filter(|(status, heard)| &status.model == model && heard.elapsed() < HEARTBEAT_EXPIRY * 2);
-        known.map(|(status, _)| status.clone()).collect()
+            .filter(|(status, heard)| &status.model == model && heard.elapsed() < HEARTBEAT_EXPIRY * 2)
+            .collect();
+        known.sort_by_key(|(_, heard)| std::cmp::Reverse(*heard));
+        known.into_iter().map(|(status, _)| status.clone()).collect()
     }
 
-    /// Whether somebody starts a worker of a model when a job comes.
+    /// Whether somebody starts a worker of a model when a job comes, or loads it into one that runs.
     pub fn wakes(&self, model: &ModelName) -> bool {
-        self.supervisors_of(model).iter().any(|status| status.wakes)
+        self.supervisors_of(model).iter().any(|status| status.wakes) || self.is_on_call(model)
+    }
+
+    /// Whether a worker loads a model when a job comes, or is loading it.
+    fn is_on_call(&self, model: &ModelName) -> bool {
+        let workers = self.workers.read();
+        let on_call = |status: &WorkerStatus| {
+            let held = status.held(model).map(|held| held.state);
+            status.takes_jobs() && matches!(held, Some(HoldState::Unloaded | HoldState::Loading))
+        };
+        workers.values().any(|(status, heard)| heard.elapsed() < HEARTBEAT_EXPIRY && on_call(status))
+    }
+
+    /// Why workers cannot serve a model, when they have tried; the worker and what it says.
+    pub fn failed(&self, model: &ModelName) -> Option<(NodeId, String)> {
+        self.workers().into_iter().find_map(|status| {
+            let held = status.held(model).filter(|held| held.state == HoldState::Failed)?;
+            Some((status.id.clone(), held.reason.clone().unwrap_or_default()))
+        })
     }
 
     /// Everybody, with the time since they were heard of; also those that have fallen silent.
@@ -118,9 +140,18 @@ impl Fleet {
 
     fn hear(&self, payload: &[u8]) {
         let Ok(status) = serde_json::from_slice::<WorkerStatus>(payload) else { return };
-        let known = self.described.read().get(&status.model.name).is_some_and(|known| known == &status.model);
-        if !known && status.state == WorkerState::Ready {
-            self.described.write().insert(status.model.name.clone(), status.model.clone());
+        for model in status.served() {
+            let known = self.described.read().get(&model.name).is_some_and(|known| known == model);
+            if !known && status.state == WorkerState::Ready {
+                self.described.write().insert(model.name.clone(), model.clone());
+            }
+        }
+        for held in status.models.iter().filter(|held| held.state == HoldState::Unloaded) {
+            if held.status.digest.as_str().is_empty() {
+                continue;
+            }
+            let mut described = self.described.write();
+            described.entry(held.status.name.clone()).or_insert_with(|| held.status.clone());
         }
         let mut workers = self.workers.write();
         if status.state == WorkerState::Gone {
@@ -166,19 +197,16 @@ impl Fleet {
         models
     }
 
-    /// Workers that take jobs of a model, as they described themselves last.
+    /// Workers that take jobs of a model, as they described themselves last, each as if it served no other.
     pub fn workers_of(&self, model: &ModelName) -> Vec<WorkerStatus> {
-        let mut workers = self.workers();
-        workers.retain(|status| status.state == WorkerState::Ready && &status.model.name == model);
-        workers
+        let workers = self.workers();
+        workers.iter().filter(|status| status.serves(model)).filter_map(|status| status.as_serving(model)).collect()
     }
 
     /// Workers that take jobs of a model; of any model when none is named.
     pub fn ready(&self, model: Option<&ModelName>) -> usize {
         let workers = self.workers.read();
-        let takes = |status: &WorkerStatus| {
-            status.state == WorkerState::Ready && model.is_none_or(|model| &status.model.name == model)
-        };
+        let takes = |status: &WorkerStatus| model.map_or(status.takes_jobs(), |model| status.serves(model));
         workers.values().filter(|(status, heard)| heard.elapsed() < HEARTBEAT_EXPIRY && takes(status)).count()
     }
 

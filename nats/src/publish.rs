@@ -40,6 +40,8 @@ pub struct NewJob {
     pub top_k: Option<usize>,
     /// Keep the prediction out of the cache.
     pub no_store: bool,
+    /// An attempt that fails is answered, not repeated: whoever asks has somebody else to ask.
+    pub once: bool,
     /// Which request it belongs to.
     pub trace: Trace,
 }
@@ -135,6 +137,9 @@ fn job_headers(job: &NewJob) -> HeaderMap {
     }
     if job.no_store {
         map.insert(headers::CACHE, headers::CACHE_NO_STORE);
+    }
+    if job.once {
+        map.insert(headers::ATTEMPTS, "1");
     }
     map.insert(headers::TRACEPARENT, job.trace.traceparent());
     if let Some(request) = job.trace.given_id() {

@@ -79,6 +79,11 @@ pub fn cancel(model: &ModelName) -> String {
     format!("shoal.cancel.{model}")
 }
 
+/// Where a worker with a model is asked for its manifest and labels.
+pub fn describe(model: &ModelName) -> String {
+    format!("shoal.model.{model}")
+}
+
 /// A gateway's sign of life.
 pub const GATEWAY_ALIVE: &str = "shoal.gateway.alive";
 

@@ -45,6 +45,10 @@ pub const WEBHOOKS: &str = "WEBHOOKS";
 pub const KEPT: &str = "shoal_images";
 /// Bucket of images that feedback was given on.
 pub const JUDGED: &str = "shoal_judged";
+/// Bucket of models and their versions.
+pub const CATALOG: &str = "shoal_catalog";
+/// Bucket of model files.
+pub const BUNDLES: &str = "shoal_models";
 /// The consumer that empties [`ADVISORIES`].
 pub const UNDERTAKER: &str = "undertaker";
 
@@ -77,6 +81,8 @@ pub struct TopologyConfig {
     pub digest: DigestKind,
     /// Most bytes of large uploads in flight.
     pub max_upload_bytes: i64,
+    /// Most bytes of pushed models.
+    pub max_model_bytes: i64,
     /// How long dead letters are kept.
     #[serde(with = "humantime_serde")]
     pub dead_ttl: Duration,
@@ -101,6 +107,7 @@ impl Default for TopologyConfig {
             max_cache_bytes: 256 << 20,
             digest: DigestKind::Sha256,
             max_upload_bytes: 2 << 30,
+            max_model_bytes: 4 << 30,
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
             kept_ttl: Duration::from_secs(7 * 24 * 3600),
             max_kept_bytes: 2 << 30,
@@ -134,6 +141,7 @@ impl TopologyConfig {
             self.feedback(),
             self.quota(),
             self.webhooks(),
+            self.notes(CATALOG, "Models, their versions and which of them answers", Duration::ZERO),
         ]
     }
 
@@ -327,6 +335,18 @@ impl TopologyConfig {
             description: Some("Images too large for a message".into()),
             max_age: self.result_ttl * 24,
             max_bytes: self.max_upload_bytes,
+            storage: StorageType::File,
+            num_replicas: self.replicas,
+            ..object_store::Config::default()
+        }
+    }
+
+    /// The bucket of model files: they stay until somebody removes them.
+    pub fn bundles(&self) -> object_store::Config {
+        object_store::Config {
+            bucket: BUNDLES.into(),
+            description: Some("Model files, by the name that a version is served under".into()),
+            max_bytes: self.max_model_bytes,
             storage: StorageType::File,
             num_replicas: self.replicas,
             ..object_store::Config::default()

@@ -36,6 +36,7 @@ fn job(lane: Lane) -> NewJob {
         accept: ACCEPT_JSON,
         top_k: Some(3),
         no_store: false,
+        once: false,
         trace: shoal_shared::trace::Trace::of(None, None),
     }
 }

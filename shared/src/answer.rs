@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attribution::StageTimes;
 use crate::failure::Failure;
+use crate::names::{ModelName, Version};
 use crate::prediction::{Class, DEFAULT_TOP_K, MAX_TOP_K, Outcome, Prediction, Served, Timings};
 
 /// What a client reads.
@@ -29,6 +30,9 @@ pub struct Success {
     pub top: Vec<Class>,
     /// The model that answered.
     pub model: String,
+    /// Its version, when it was pushed with one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model_version: Option<String>,
     /// Which weights and preprocessing.
     pub model_digest: String,
     /// The job, when one ran.
@@ -181,6 +185,7 @@ impl Success {
             score: round(f64::from(score), 4),
             top,
             model: prediction.model.to_string(),
+            model_version: None,
             model_digest: prediction.digest.to_string(),
             job: None,
             image_file_name: None,
@@ -190,6 +195,13 @@ impl Success {
             batch: None,
             timing_ms: TimingMs::default(),
         }
+    }
+
+    /// Names the model as clients do, with the version that answered.
+    pub fn named(mut self, model: &ModelName, version: Option<&Version>) -> Self {
+        self.model = model.to_string();
+        self.model_version = version.map(Version::to_string);
+        self
     }
 
     /// Adds who served it.
@@ -218,6 +230,14 @@ impl Answer {
                 Answer::Success(Box::new(Success { job, ..success }))
             }
             Err(failure) => Answer::Error(ErrorBody { job, ..ErrorBody::of(failure) }),
+        }
+    }
+
+    /// Names the model as clients do, with the version that answered.
+    pub fn named(self, model: &ModelName, version: Option<&Version>) -> Self {
+        match self {
+            Answer::Success(success) => Answer::Success(Box::new(success.named(model, version))),
+            error => error,
         }
     }
 

@@ -135,7 +135,7 @@ impl Hasher {
 
 /// Identity of what a model computes: its weights, its manifest and its labels. Two models with
 /// the same digest give the same prediction for the same image.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ModelDigest(String);
 

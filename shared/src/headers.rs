@@ -18,6 +18,8 @@ pub const TOP_K: &str = "Shoal-Top-K";
 pub const OBJECT: &str = "Shoal-Object";
 /// `no-store`: the prediction is neither read from nor written to the cache.
 pub const CACHE: &str = "Shoal-Cache";
+/// `1`: an attempt that fails is answered with its failure, and not repeated.
+pub const ATTEMPTS: &str = "Shoal-Attempts";
 /// The id that the client gave its request.
 pub const REQUEST: &str = "Shoal-Request";
 /// W3C trace context.

@@ -11,6 +11,7 @@
 //! | [`failure`] | why there is no prediction, as a stable code |
 //! | [`answer`] | the JSON that clients read |
 //! | [`attribution`] | which part is the bottleneck, and what would help |
+//! | [`catalog`] | the versions of a model, and which of them answers |
 //! | [`codec`] | the versioned binary form of both |
 //! | [`manifest`] | a model's pre- and post-processing, as data |
 //! | [`presence`] | the heartbeat by which workers are known |
@@ -24,6 +25,7 @@
 
 pub mod answer;
 pub mod attribution;
+pub mod catalog;
 pub mod codec;
 pub mod config;
 pub mod digest;

@@ -83,6 +83,14 @@ token!(
 );
 
 token!(
+    /// A version of a model, as in `?version=`: a number unless somebody chose a word.
+    Version,
+    "version",
+    "a-z, 0-9 and '-'",
+    |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+);
+
+token!(
     /// Identity of one job: minted by the gateway, chosen by the publisher, or the stream sequence.
     JobId,
     "job id",
@@ -115,6 +123,14 @@ impl Owner {
     /// An account.
     pub fn user(id: u64) -> Self {
         Self(format!("u{id}"))
+    }
+}
+
+impl ModelName {
+    /// The name under which one version of this model has its queue, its workers and its metrics, as in
+    /// `resnet50_v2`. A version has no underscore, so two versions never share a name.
+    pub fn served(&self, version: &Version) -> Result<Self, InvalidToken> {
+        format!("{self}_v{version}").parse()
     }
 }
 
@@ -188,6 +204,18 @@ mod tests {
             assert!(bad.parse::<ModelName>().is_err(), "{bad:?}");
         }
         assert_eq!("resnet50-int8_v2".parse::<ModelName>().unwrap().as_str(), "resnet50-int8_v2");
+    }
+
+    #[test]
+    fn every_version_has_a_name_of_its_own() {
+        let served = |model: &str, version: &str| {
+            let model: ModelName = model.parse().unwrap();
+            model.served(&version.parse().unwrap()).map(String::from)
+        };
+        assert_eq!(served("resnet50", "2").unwrap(), "resnet50_v2");
+        assert_ne!(served("a_v1", "2").unwrap(), served("a", "1-v2").unwrap());
+        assert!("1_v2".parse::<Version>().is_err());
+        assert!(served(&"x".repeat(63), "1").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod host;
+pub mod memory;
 pub mod notify;
 pub mod shutdown;
 pub mod spans;

@@ -25,6 +25,8 @@ pub struct FleetRecord {
     pub fixed: Option<usize>,
     /// Every supervisor with a lease.
     pub members: BTreeMap<NodeId, Member>,
+    /// The model that each worker is to keep loaded, where there are several and not all fit into each.
+    pub orders: BTreeMap<NodeId, ModelName>,
 }
 
 /// One supervisor and its host.
@@ -105,6 +107,9 @@ pub struct SupervisorStatus {
     pub model: ModelName,
     /// Workers that it is to run.
     pub wanted: usize,
+    /// Workers that all supervisors together are to run, by the record as it wrote it last.
+    #[serde(default)]
+    pub wanted_in_all: Option<usize>,
     /// Workers that the whole fleet would have if nothing were in the way.
     pub recommended: usize,
     /// Whether it starts a worker when a job comes, though there is none.

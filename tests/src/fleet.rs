@@ -13,6 +13,8 @@ use crate::process::{Process, binary, repository};
 pub struct FleetPlan {
     /// The model served.
     pub model: String,
+    /// Models served beside it, by the same workers.
+    pub also: Vec<String>,
     /// Folder with models; none: only the embedded one.
     pub models_dir: Option<PathBuf>,
     /// Number of workers.
@@ -40,6 +42,7 @@ impl Default for FleetPlan {
         let (gateway_env, worker_env) = (Vec::new(), Vec::new());
         Self {
             model: "digits".into(),
+            also: Vec::new(),
             models_dir: None,
             workers: 1,
             threads: 1,
@@ -77,6 +80,7 @@ impl Fleet {
     pub fn start_on(nats: NatsServer, plan: FleetPlan) -> Self {
         std::fs::write(nats.dir().join("shoal.toml"), &plan.config).unwrap();
         provision(&nats, &plan.model);
+        plan.also.iter().for_each(|model| provision(&nats, model));
         let mut fleet = Self { gateways: Vec::new(), workers: Vec::new(), nats, plan, started: 0 };
         if fleet.plan.supervised || fleet.plan.scale.is_some() {
             fleet.add_supervisor();
@@ -95,7 +99,11 @@ impl Fleet {
 
     /// Starts one more worker.
     pub fn add_worker(&mut self) {
-        self.add_worker_for(&self.plan.model.clone());
+        self.add_worker_for(&self.models());
+    }
+
+    fn models(&self) -> String {
+        std::iter::once(&self.plan.model).chain(&self.plan.also).cloned().collect::<Vec<_>>().join(",")
     }
 
     /// Starts one more worker, for any provisioned model.
@@ -114,7 +122,7 @@ impl Fleet {
     /// Starts one more supervisor.
     pub fn add_supervisor(&mut self) {
         let mut command = Command::new(binary("shoal-worker"));
-        command.args(["fleet", "--model", &self.plan.model]);
+        command.args(["fleet", "--model", &self.models()]);
         match self.plan.scale {
             Some((min, max)) => command.args(["--min", &min.to_string(), "--max", &max.to_string()]),
             None => command.args(["--workers", &self.plan.workers.to_string()]),

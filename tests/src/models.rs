@@ -23,3 +23,32 @@ pub fn add_resnet50(dir: &Path, int8: bool) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     if int8 { "resnet50-synth-int8" } else { "resnet50-synth" }.to_owned()
 }
+
+/// Writes the digit model with other labels into a folder: the same computation, another version. Gives the
+/// folder.
+pub fn relabelled_digits(dir: &Path, labels: [&str; 10]) -> String {
+    let source = repository().join("worker/models/digits");
+    let folder = dir.join(labels[0]);
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["digits.onnx", "manifest.toml"] {
+        std::fs::copy(source.join(file), folder.join(file)).unwrap();
+    }
+    std::fs::write(folder.join("labels.txt"), labels.join("\n")).unwrap();
+    folder.to_str().unwrap().to_owned()
+}
+
+/// Writes a model whose session fails on every image, though it loads and warms up: the brittle one, with a
+/// manifest that makes every picture the grey that it cannot bear. Gives the folder.
+pub fn failing(dir: &Path) -> String {
+    let source = repository().join("tests/models");
+    let folder = dir.join("failing");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in ["brittle.onnx", "brittle.labels.txt"] {
+        std::fs::copy(source.join(file), folder.join(file)).unwrap();
+    }
+    let manifest = std::fs::read_to_string(source.join("brittle.toml")).unwrap();
+    let grey = manifest.replace("scale = 1.0", "scale = 1e-9\nmean = [-128.0]");
+    assert_ne!(grey, manifest);
+    std::fs::write(folder.join("manifest.toml"), grey).unwrap();
+    folder.to_str().unwrap().to_owned()
+}

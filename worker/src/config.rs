@@ -9,10 +9,13 @@ use shoal_nats::BusConfig;
 use shoal_scaling::Settings;
 use shoal_shared::config::ConfigError;
 use shoal_shared::names::ModelName;
-use shoal_shared::process::available_cores;
+use shoal_shared::process::{available_cores, memory};
 use shoal_shared::sniff::ImageLimits;
 
 use crate::model::Device;
+
+/// Most models that one worker is told to serve.
+const MAX_MODELS: usize = 32;
 
 /// Everything an operator may choose about a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +25,14 @@ pub struct WorkerConfig {
     pub nats: BusConfig,
     /// The model to serve.
     pub model: ModelName,
+    /// Several models to serve, instead of `model`: each is loaded when it is asked for, as far as
+    /// `memory_budget` allows.
+    pub models: Vec<ModelName>,
+    /// Those of `models` that stay loaded, asked for or not.
+    pub pinned: Vec<ModelName>,
+    /// Bytes that models may take in memory, reckoned as each one's file once for each of its sessions;
+    /// 0: half of this machine's memory.
+    pub memory_budget: u64,
     /// Folder with models.
     pub models_dir: PathBuf,
     /// Where sessions run: `auto`, `cpu`, `cuda`.
@@ -132,6 +143,9 @@ impl Default for WorkerConfig {
             nats: BusConfig::default(),
             // The embedded model's name is a valid name: checked by a test.
             model: crate::model::default_model(),
+            models: Vec::new(),
+            pinned: Vec::new(),
+            memory_budget: 0,
             models_dir: ".shoal/models".into(),
             device: Device::Auto,
             threads: 0,
@@ -156,11 +170,34 @@ impl WorkerConfig {
         if self.threads > most {
             return Err(ConfigError::invalid("worker.threads", self.threads, &format!("0 to {most} on this machine")));
         }
+        if let Some(stray) = self.pinned.iter().find(|pinned| !self.served_models().contains(pinned)) {
+            return Err(ConfigError::invalid("worker.pinned", stray, "one of the models that are served"));
+        }
+        let twice = |(at, model)| self.models[..at].contains(model).then_some(model);
+        if let Some(model) = self.models.iter().enumerate().find_map(twice) {
+            return Err(ConfigError::invalid("worker.models", model, "each model once"));
+        }
+        if self.models.len() > MAX_MODELS {
+            return Err(ConfigError::invalid("worker.models", self.models.len(), "at most 32 models"));
+        }
         if self.max_delay > Duration::from_secs(1) {
             let shown = format!("{:?}", self.max_delay);
             return Err(ConfigError::invalid("worker.max_delay", shown, "at most 1s: it is paid by every request"));
         }
         Ok(())
+    }
+
+    /// Every model to serve, the first one first.
+    pub fn served_models(&self) -> Vec<ModelName> {
+        if self.models.is_empty() { vec![self.model.clone()] } else { self.models.clone() }
+    }
+
+    /// Bytes that models may take in memory.
+    pub fn memory(&self) -> u64 {
+        match self.memory_budget {
+            0 => memory::total().map_or(u64::MAX, |total| total / 2),
+            bytes => bytes,
+        }
     }
 
     /// Threads of the session.

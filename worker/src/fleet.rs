@@ -5,12 +5,16 @@
 //! | --- | --- |
 //! | `keeper` | one worker kept alive |
 //! | `roster` | the workers of this host, as many as ordered |
+//! | `queues` | what waits for it, of every model and version |
+//! | `division` | which worker keeps which model loaded |
 //! | `scaling` | how many that is |
 //! | `readiness` | how a child says that it works |
 //! | `backoff` | when to start again, and when to give up |
 
 mod backoff;
+mod division;
 mod keeper;
+mod queues;
 mod readiness;
 mod roster;
 mod scaling;

@@ -6,6 +6,7 @@
 //! | [`model`] | model files, the runtime, one session and what its output means |
 //! | [`pipeline`] | a job's way through this process: intake, decode, batch, infer, settle |
 //! | [`fleet`] | worker processes: started, watched, restarted, drained |
+//! | [`serving`] | the models of one process, within a budget of threads and one of memory |
 //! | [`app`] | one worker, assembled |
 //!
 //! No other crate names `ort` or decodes pixels.
@@ -17,3 +18,4 @@ pub mod image;
 pub mod metrics;
 pub mod model;
 pub mod pipeline;
+pub mod serving;

@@ -52,10 +52,14 @@ struct Options {
 
 #[derive(Args, Serialize)]
 struct Flags {
-    /// Model to serve
+    /// Model to serve, or several, comma separated
+    #[arg(long = "model", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<String>,
+    /// Bytes that models may take in memory (0: half of this machine's)
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<String>,
+    memory_budget: Option<u64>,
     /// Folder with models
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
 
 fn load(options: &Options, scale: Option<Scale>) -> Result<WorkerConfig, config::ConfigError> {
     let mut config: WorkerConfig = config::load("worker", options.config.as_deref(), &options.flags)?;
+    config.model = config.served_models().swap_remove(0);
     if let Some(scale) = scale {
         scale.apply(&mut config.scaling);
         config.scaling.check()?;

@@ -10,7 +10,7 @@ use shoal_shared::failure::FailureCode;
 use shoal_shared::metrics::{BATCH_BUCKETS, LATENCY_BUCKETS, register_all, register_process};
 use shoal_shared::prediction::Timings;
 
-use crate::model::Model;
+use crate::model::{Model, Precision};
 use crate::pipeline::Release;
 
 /// A worker's metrics.
@@ -53,8 +53,12 @@ pub struct WorkerMetrics {
     pub model_load_seconds: Gauge,
     /// Time an image takes in a full batch, as measured then.
     pub image_seconds: Gauge,
-    /// The model served.
+    /// The models served.
     pub model_info: IntGaugeVec,
+    /// Models loaded, unloaded and failed, by model.
+    pub model_changes: IntCounterVec,
+    /// Memory of the models that are loaded.
+    pub model_bytes: IntGauge,
 }
 
 impl WorkerMetrics {
@@ -112,6 +116,14 @@ impl WorkerMetrics {
                 Opts::new("shoal_worker_model_info", "1, by the model served"),
                 &["model", "digest", "precision"],
             )?,
+            model_changes: IntCounterVec::new(
+                Opts::new("shoal_worker_model_changes_total", "Models loaded, unloaded, or found not to be servable"),
+                &["model", "change"],
+            )?,
+            model_bytes: IntGauge::new(
+                "shoal_worker_model_bytes",
+                "Memory of the models that are loaded, reckoned: each one's file, once for each session",
+            )?,
         };
         register_process(registry, "worker")?;
         register_all(
@@ -137,6 +149,8 @@ impl WorkerMetrics {
                 &metrics.model_load_seconds,
                 &metrics.image_seconds,
                 &metrics.model_info,
+                &metrics.model_changes,
+                &metrics.model_bytes,
             ],
         )?;
         Release::ALL.iter().for_each(|reason| drop(metrics.batches.with_label_values(&[reason.as_str()])));
@@ -165,6 +179,17 @@ impl WorkerMetrics {
     pub fn serves(&self, model: &Model) {
         let labels = [model.manifest.name.as_str(), &model.digest.to_string(), model.precision.as_str()];
         self.model_info.with_label_values(&labels).set(1);
+        for change in ["loaded", "unloaded", "failed"] {
+            self.model_changes.with_label_values(&[labels[0], change]);
+        }
+    }
+
+    /// A model is served no more.
+    pub fn leaves(&self, model: &str, digest: &str) {
+        for precision in [Precision::Float, Precision::Int8] {
+            // It has one of them.
+            let _ = self.model_info.remove_label_values(&[model, digest, precision.as_str()]);
+        }
     }
 
     /// A session ran; `share` is the part of the cores that it has.

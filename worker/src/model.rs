@@ -9,6 +9,7 @@ mod session;
 mod store;
 mod telemetry;
 
+pub(crate) use crew::LARGEST_COPIED;
 pub use crew::{Crew, Wanted, measure};
 pub use embedded::{DIGITS, default_model};
 pub use loaded::{Model, Precision};

@@ -22,8 +22,11 @@ use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::{CacheKey, DigestKind};
 use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::{ModelName, Version};
 use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::process::spans::Spans;
+
+use crate::serving::Tally;
 
 pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
@@ -119,6 +122,12 @@ pub struct Shared {
     pub cancelled: Cancelled,
     /// Where spans go.
     pub spans: Spans,
+    /// What the model has done since it was loaded.
+    pub tally: Arc<Tally>,
+    /// When the process started.
+    pub origin: std::time::Instant,
+    /// The model as people name it, and its version.
+    pub named: (ModelName, Option<Version>),
 }
 
 impl Shared {

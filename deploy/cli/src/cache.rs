@@ -1,10 +1,12 @@
 //! `shoal cache`: what is cached, and forgetting it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
 use shoal_nats::Bus;
+use shoal_nats::catalog::Catalog;
 use shoal_nats::presence::Fleet;
 use shoal_shared::names::ModelName;
 use shoal_shared::process::shutdown::Shutdown;
@@ -58,6 +60,21 @@ async fn stats(bus: &Bus) -> anyhow::Result<()> {
 }
 
 async fn purge(bus: &Bus, model: Option<ModelName>) -> anyhow::Result<()> {
+    let versions = match &model {
+        Some(name) => Catalog::open(bus).await?.read(name).await?.map(|record| record.versions).unwrap_or_default(),
+        None => BTreeMap::new(),
+    };
+    if !versions.is_empty() {
+        let mut purged = 0;
+        for pushed in versions.values() {
+            purged += bus.purge_cache(Some(&pushed.digest)).await?;
+        }
+        println!(
+            "forgot {purged} predictions of {} versions in the shared bucket, and told every gateway",
+            versions.len()
+        );
+        return Ok(());
+    }
     let digest = match &model {
         None => None,
         Some(name) => {

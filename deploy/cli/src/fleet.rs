@@ -87,6 +87,9 @@ async fn status(supervision: &Supervision, model: &ModelName) -> anyhow::Result<
             silence(member)
         );
     }
+    for (worker, model) in &record.orders {
+        println!("{worker} keeps {model}");
+    }
     Ok(())
 }
 

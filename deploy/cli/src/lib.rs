@@ -13,7 +13,7 @@
 //! | [`fleet`] | `shoal fleet status, explain` |
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`users`] | `shoal users list, add, password, remove, rotate-secret` |
-//! | [`models`] | `shoal models list, pull, add, show, synth` |
+//! | [`models`] | `shoal models list, pull, add, show, synth, push, versions, promote, canary, shadow, rollback, remove` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
 pub mod ask;

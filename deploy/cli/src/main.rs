@@ -79,7 +79,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Users(options) => runtime.block_on(users::run(options)),
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
-        Command::Models(options) => models::run(options),
+        Command::Models(options) => runtime.block_on(models::run(options)),
         Command::Why(options) => why::run(&options),
         Command::Scale(options) => runtime.block_on(scale::run(options)),
         Command::Fleet(options) => runtime.block_on(fleet::run(options)),

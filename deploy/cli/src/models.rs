@@ -1,17 +1,25 @@
-//! `shoal models`: what is there, what can be had, and adding to it.
+//! `shoal models`: what is there, what can be had, adding to it; versions, and which of them answers.
 
 mod add;
 pub mod catalogue;
 pub mod download;
 mod list;
 pub mod pull;
+mod push;
+mod rollout;
 mod synth;
+mod versions;
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use shoal_shared::names::ModelName;
+use shoal_nats::Bus;
+use shoal_shared::names::{ModelName, Version};
 use shoal_worker::model::ModelStore;
+
+use crate::connect::NatsOptions;
+use push::What;
+use rollout::Beside;
 
 /// `shoal models`
 #[derive(clap::Args)]
@@ -19,6 +27,8 @@ pub struct Options {
     /// Folder with models
     #[arg(long, global = true, default_value = ".shoal/models")]
     models_dir: PathBuf,
+    #[command(flatten)]
+    nats: NatsOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -57,10 +67,50 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    #[command(flatten)]
+    Versions(VersionCommand),
+}
+
+/// What is kept on the bus.
+#[derive(Subcommand)]
+enum VersionCommand {
+    /// Push a version of a model, from where workers fetch it
+    Push(What),
+    /// The versions of a model, what each is for, and the last changes
+    Versions {
+        /// Name
+        name: ModelName,
+        /// The record as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a version answer: workers load it first, no request fails
+    Promote {
+        /// Name
+        name: ModelName,
+        /// The version
+        version: Version,
+    },
+    /// Let a version answer a part of the images; it is withdrawn by itself when it fails
+    Canary(Beside),
+    /// Ask a version beside the live one, and compare
+    Shadow(Beside),
+    /// Back to the version that answered before
+    Rollback {
+        /// Name
+        name: ModelName,
+    },
+    /// Forget a version that is not used: its files and its queue
+    Remove {
+        /// Name
+        name: ModelName,
+        /// The version
+        version: Version,
+    },
 }
 
 /// Runs the subcommand.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub async fn run(options: Options) -> anyhow::Result<()> {
     let store = ModelStore::open(options.models_dir);
     match options.command {
         Command::List => list::list(&store),
@@ -68,5 +118,21 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         Command::Add { file, manifest } => add::add(&file, &manifest, &store),
         Command::Show { name } => list::show(&name, &store),
         Command::Synth { int8, seed, .. } => synth::resnet50(int8, seed, &store),
+        Command::Versions(command) => {
+            let bus = options.nats.connect("shoal-models").await?;
+            on_bus(command, &store, &bus).await
+        }
+    }
+}
+
+async fn on_bus(command: VersionCommand, store: &ModelStore, bus: &Bus) -> anyhow::Result<()> {
+    match command {
+        VersionCommand::Push(what) => push::push(what, store, bus).await,
+        VersionCommand::Versions { name, json } => versions::versions(&name, json, bus).await,
+        VersionCommand::Promote { name, version } => rollout::promote(&name, &version, bus).await,
+        VersionCommand::Canary(beside) => rollout::canary(&beside, bus).await,
+        VersionCommand::Shadow(beside) => rollout::shadow(&beside, bus).await,
+        VersionCommand::Rollback { name } => rollout::roll_back(&name, bus).await,
+        VersionCommand::Remove { name, version } => rollout::remove(&name, &version, bus).await,
     }
 }

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use shoal_nats::catalog::{Catalog, CatalogView};
 use shoal_nats::presence::Fleet;
 use shoal_shared::names::ModelName;
+use shoal_shared::presence::WorkerStatus;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
 use shoal_shared::{config, locate};
 use shoal_worker::config::{Scale, WorkerConfig};
@@ -28,9 +30,9 @@ use keep::{Replacement, Service, Services};
 #[derive(clap::Args)]
 pub struct Options {
     /// Model to serve; `auto` takes the catalogue's ResNet-50 when it is there or can be had, and
-    /// the embedded digit model otherwise
-    #[arg(long, default_value = "auto")]
-    model: String,
+    /// the embedded digit model otherwise. Several, comma separated: the first answers who names none
+    #[arg(long = "model", value_delimiter = ',', default_value = "auto")]
+    models: Vec<String>,
     /// Port of the gateway
     #[arg(long, default_value_t = 8000)]
     port: u16,
@@ -74,15 +76,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let _lock = lock(&data)?;
     let store = ModelStore::open(data.join("models"));
-    let wish = options.model.clone();
+    let wishes = options.models.clone();
     let chosen = {
         let store = store.clone();
-        tokio::task::spawn_blocking(move || model::choose(&wish, &store)).await??
+        let choose = move || wishes.iter().map(|wish| model::choose(wish, &store)).collect::<anyhow::Result<Vec<_>>>();
+        tokio::task::spawn_blocking(choose).await??
     };
+    let models: Vec<ModelName> = chosen.iter().map(|chosen| chosen.name.clone()).collect();
 
     let shutdown = Shutdown::new();
     let mut services = Services::new(data.join("logs"))?;
-    let plan = Plan { options: &options, scale, listener, data: &data, model: &chosen.name };
+    let plan = Plan { options: &options, scale, listener, data: &data, models: &models };
     let mut replacements = replacements();
     let outcome = tokio::select! {
         ready = plan.start(&mut services, &shutdown) => match ready {
@@ -143,7 +147,8 @@ struct Plan<'a> {
     scale: (usize, usize),
     listener: TcpListener,
     data: &'a Path,
-    model: &'a ModelName,
+    /// The first one answers who names none.
+    models: &'a [ModelName],
 }
 
 impl Plan<'_> {
@@ -155,13 +160,14 @@ impl Plan<'_> {
         };
         let nats = NatsOptions { config: self.options.config.clone(), nats_url: Some(url.clone()) };
         let bus = nats.connect("shoal-up").await?;
-        bus.ensure(std::slice::from_ref(self.model)).await.context("preparing streams")?;
+        bus.ensure(self.models).await.context("preparing streams")?;
+        let catalog = Catalog::open(&bus).await?.follow(shutdown).await?;
         let fleet = Fleet::watch(&bus, shutdown).await?;
         // Stopped in the reverse order: the gateway first, while workers still answer.
         services.start(self.workers(&url)?)?;
         let gateway = services.start(self.gateway(&url)?)?;
         tokio::select! {
-            () = self.ready(&fleet, &gateway) => Ok(url),
+            () = self.ready(&fleet, &catalog, &gateway) => Ok(url),
             error = services.broken() => Err(error),
             () = tokio::time::sleep(PATIENCE) => bail!("not ready after {PATIENCE:?}; logs: {}", services.logs().display()),
         }
@@ -188,7 +194,7 @@ impl Plan<'_> {
             .arg("--nats-url")
             .arg(url)
             .arg("--default-model")
-            .arg(self.model)
+            .arg(&self.models[0])
             .args(demo.map(str::to_owned))
             .args(self.config()))
     }
@@ -202,7 +208,7 @@ impl Plan<'_> {
             .arg("--max")
             .arg(self.scale.1)
             .arg("--model")
-            .arg(self.model)
+            .arg(self.models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(","))
             .arg("--models-dir")
             .arg(self.data.join("models").display())
             .arg("--nats-url")
@@ -215,8 +221,13 @@ impl Plan<'_> {
         file.map(|file| vec!["--config".to_owned(), file.display().to_string()]).unwrap_or_default()
     }
 
-    async fn ready(&self, fleet: &Fleet, gateway: &Readiness) {
-        while fleet.ready(Some(self.model)) < self.scale.0 {
+    async fn ready(&self, fleet: &Fleet, catalog: &CatalogView, gateway: &Readiness) {
+        // A model that was pushed is served by the names of its versions.
+        let serves = |worker: &WorkerStatus| {
+            let versions = self.models.iter().flat_map(|model| catalog.served_names(model)).map(|(name, ..)| name);
+            self.models.iter().cloned().chain(versions).any(|name| worker.serves(&name))
+        };
+        while fleet.workers().iter().filter(|worker| serves(worker)).count() < self.scale.0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         gateway.told().await;

@@ -29,7 +29,9 @@ pub async fn run(predictor: Predictor, shutdown: Shutdown) {
         }
         let workers = predictor.models().fleet().workers();
         for model in predictor.models().fleet().models() {
-            let supervisors = predictor.models().fleet().supervisors_of(&model.name);
+            let of = predictor.models().fleet_of(&model.name);
+            predictor.metrics().rollout.know(&model.name, &of);
+            let supervisors = predictor.models().fleet().supervisors_of(&of);
             predictor.metrics().fleet.workers(&model.name, &workers, &supervisors);
         }
         let is_due = round.is_multiple_of(IDLE) || predictor.admission().is_busy(RECENT);

@@ -77,7 +77,7 @@ where
 {
     let by_line = head.text(header::ACCEPT).is_some_and(|accepted| accepted.contains(NDJSON));
     let (body, waits_for_consent) = (Shared::new(body), head.announced().waits_for_consent);
-    let (mut items, mut work) = match start(head, body.clone(), predictor) {
+    let (mut items, mut work) = match start(head, body.clone(), predictor).await {
         Ok(started) => started,
         Err(failure) => {
             if !waits_for_consent {
@@ -100,8 +100,8 @@ where
 }
 
 /// Begins to read and to predict. Dropping the work ends both.
-fn start(head: Head, body: Shared, predictor: Predictor) -> Result<(Receiver<Item>, JoinSet<()>), Failure> {
-    let options = Options::read(&head.query)?;
+async fn start(head: Head, body: Shared, predictor: Predictor) -> Result<(Receiver<Item>, JoinSet<()>), Failure> {
+    let options = Options::read(&head.query)?.served(&head.headers, &predictor).await?;
     let content_type = head.text(header::CONTENT_TYPE);
     if !is_form(content_type) {
         return Err(bad_request("a batch is a form (multipart/form-data) with a field `file` for each image"));

@@ -1,8 +1,8 @@
-//! What the gateway says of itself: models, health, readiness, metrics.
+//! What the gateway says of itself: health, readiness, metrics, targets.
 
 use serde::Serialize;
 use shoal_shared::metrics::scrape;
-use shoal_shared::presence::{ModelStatus, WorkerStatus};
+use shoal_shared::presence::WorkerStatus;
 use warp::Filter;
 use warp::http::{HeaderValue, StatusCode, header};
 
@@ -10,20 +10,6 @@ use super::{json, with};
 use crate::predict::Predictor;
 
 type Route = warp::reply::Response;
-
-#[derive(Serialize)]
-struct ModelList {
-    models: Vec<ModelStatus>,
-    workers: Vec<WorkerStatus>,
-}
-
-/// `GET /models`.
-pub(super) fn models(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("models").and(warp::get()).and(with(predictor)).map(|predictor: Predictor| {
-        let fleet = predictor.models().fleet();
-        json(StatusCode::OK, &ModelList { models: fleet.models(), workers: fleet.workers() })
-    })
-}
 
 /// `GET /healthz`: the process lives.
 pub(super) fn healthz() -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {

@@ -108,6 +108,7 @@ async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &P
             let message = format!("the digest must be the image's {:?} in hexadecimal", predictor.digest_kind());
             return Err(Failure::new(FailureCode::BadRequest, message));
         };
+        let options = options.served(headers, predictor).await?;
         let found = predictor.known(options.model.as_ref(), image).await?;
         let missing = || Failure::new(FailureCode::NotFound, "no prediction for this image is cached");
         Ok((found.ok_or_else(missing)?, options.top_k))
@@ -150,7 +151,7 @@ fn file_name(answered: &Answered) -> String {
 
 /// The body of an answer.
 pub(super) fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) -> Success {
-    let entry = &answered.entry;
+    let (entry, (model, version)) = (&answered.entry, &answered.named);
     Success {
         image_file_name: entry.md5.map(|_| file_name(answered)),
         image_sha256: entry.sha256.map(|sha256| sha256.to_string()),
@@ -158,6 +159,6 @@ pub(super) fn body(answered: &Answered, top_k: Option<usize>, timing: TimingMs) 
         worker: answered.served.as_ref().map(|served| served.worker.clone()),
         batch: answered.served.as_ref().map(|served| served.batch),
         timing_ms: timing,
-        ..Success::of(&entry.prediction, top_k)
+        ..Success::of(&entry.prediction, top_k).named(model, version.as_ref())
     }
 }

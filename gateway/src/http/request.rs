@@ -19,6 +19,9 @@ use crate::admission::{Refusal, Tenant};
 use crate::http::server::Peer;
 use crate::predict::{Ask, Predictor};
 
+/// Names the version that is to answer, as `?version=` does.
+const MODEL_VERSION: &str = "shoal-model-version";
+
 /// The head of a request.
 pub(super) struct Head {
     pub(super) query: Query,
@@ -45,6 +48,7 @@ pub(super) fn head(predictor: Predictor) -> impl Filter<Extract = (Head,), Error
 /// What the query string asks for.
 pub(super) struct Options {
     pub(super) model: Option<ModelName>,
+    pub(super) version: Option<String>,
     pub(super) top_k: Option<usize>,
     pub(super) timeout: Option<Duration>,
     pub(super) lane: Option<Lane>,
@@ -57,10 +61,19 @@ impl Options {
         let lane = query.get("lane").map(|name| name.parse()).transpose();
         Ok(Self {
             model: model.map_err(|error| bad(format!("`model`: {error}")))?,
+            version: query.get("version").cloned(),
             top_k: number(query, "top_k", MAX_TOP_K as u64)?.map(|value| value as usize),
             timeout: number(query, "timeout_ms", 600_000)?.map(Duration::from_millis),
             lane: lane.map_err(|error| bad(format!("`lane`: {error}")))?,
         })
+    }
+
+    /// The same, with the model by the name it is served under when `?version=` or the header names a
+    /// version.
+    pub(super) async fn served(self, headers: &HeaderMap, predictor: &Predictor) -> Result<Self, Failure> {
+        let header = headers.get(MODEL_VERSION).and_then(|value| value.to_str().ok());
+        let version = self.version.as_deref().or(header);
+        Ok(Self { model: predictor.models().versioned(self.model.clone(), version).await?, ..self })
     }
 }
 
@@ -113,6 +126,7 @@ impl Head {
         B: Buf,
     {
         let options = Options::read(&self.query)?;
+        let options = options.served(&self.headers, predictor).await?;
         let bounds = bounds(predictor);
         let upload = receive(self.announced(), body, bounds, predictor.admission().charge()).await?;
         let (receive, hash) = (upload.receive, upload.hash);

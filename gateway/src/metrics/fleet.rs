@@ -7,8 +7,8 @@ use shoal_shared::names::ModelName;
 use shoal_shared::presence::{WorkerState, WorkerStatus};
 use shoal_shared::supervision::SupervisorStatus;
 
-/// What scaling can do.
-const ACTIONS: [&str; 4] = ["up", "down", "hold", "refuse"];
+/// What scaling can do, and what is done to a version that fails.
+const ACTIONS: [&str; 5] = ["up", "down", "hold", "refuse", "rollback"];
 
 /// The workers and the verdict on them.
 pub struct FleetMetrics {
@@ -78,12 +78,15 @@ impl FleetMetrics {
     pub fn workers(&self, model: &ModelName, workers: &[WorkerStatus], supervisors: &[SupervisorStatus]) {
         ACTIONS.iter().for_each(|action| drop(self.decisions.with_label_values(&[model.as_str(), action])));
         for (state, word) in [(WorkerState::Ready, "ready"), (WorkerState::Draining, "draining")] {
-            let count = workers.iter().filter(|worker| worker.model.name == *model && worker.state == state).count();
+            let serving = workers.iter().filter_map(|worker| worker.as_serving(model));
+            let count = serving.filter(|worker| worker.state == state).count();
             self.workers.with_label_values(&[model.as_str(), word]).set(count as i64);
             if state == WorkerState::Ready {
                 // Where nobody supervises, those that are there are wanted.
                 let told = |of: fn(&SupervisorStatus) -> usize| supervisors.iter().map(of).reduce(|a, b| a + b);
-                let wanted = told(|status| status.wanted).unwrap_or(count);
+                // The sum would count twice what one supervisor has just taken over from another.
+                let in_all = supervisors.first().and_then(|newest| newest.wanted_in_all);
+                let wanted = in_all.or_else(|| told(|status| status.wanted)).unwrap_or(count);
                 let recommended = supervisors.iter().map(|status| status.recommended).max().unwrap_or(count);
                 self.wanted.with_label_values(&[model.as_str()]).set(wanted as i64);
                 self.recommended.with_label_values(&[model.as_str()]).set(recommended as i64);

@@ -44,6 +44,8 @@ pub(crate) struct Mission {
     pub(crate) by_cache: bool,
     pub(crate) asked: Instant,
     pub(crate) deadline: Instant,
+    /// An attempt that fails is not repeated: another version is at hand.
+    pub(crate) once: bool,
 }
 
 impl Mission {
@@ -124,9 +126,8 @@ impl Mission {
         if !inner.bus.is_up() {
             return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
-        let fleet = inner.models.fleet();
         // A fleet that sleeps starts a worker as soon as a job is there.
-        if fleet.ready(Some(&self.model)) == 0 && !fleet.wakes(&self.model) {
+        if !inner.models.can_answer(&self.model) {
             let message = format!("no worker serves model `{}` at the moment", self.model);
             return Err(Failure::new(FailureCode::NoCapacity, message).into());
         }
@@ -197,6 +198,7 @@ impl Mission {
             accept: ACCEPT_BINCODE,
             top_k: None,
             no_store: self.ask.caching.no_store,
+            once: self.once,
             trace: self.ask.trace.clone(),
         }
     }

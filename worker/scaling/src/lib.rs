@@ -1,6 +1,7 @@
 //! How many workers there should be: a pure state machine in virtual time, and what it is made of.
 #![forbid(unsafe_code)]
 
+mod allot;
 mod batching;
 mod belief;
 mod counter;
@@ -19,6 +20,7 @@ mod signals;
 mod startup;
 mod window;
 
+pub use allot::{Holding, allot};
 pub use batching::BatchCurve;
 pub use decision::{Action, Cause, Decision, Inputs};
 pub use demand::{Load, whole_workers};

@@ -66,6 +66,9 @@ pub(super) struct Keeper {
     pub(super) proven: Arc<AtomicBool>,
 }
 
+/// Pause before a worker whose share of the cores has changed is replaced again, when that failed.
+const DIVIDE_AGAIN: Duration = Duration::from_secs(30);
+
 /// Pause before another series of starts, when other workers work.
 const SERIES_PAUSE: Duration = Duration::from_secs(30);
 
@@ -87,6 +90,8 @@ impl Keeper {
         let mut worker = self.start()?;
         while !stop.is_ordered() {
             let is_starting = self.life.borrow().phase == Phase::Starting;
+            // A replacement that did not start left a worker with another share of the cores than its own.
+            let is_misshapen = *self.threads.borrow() != worker.threads && !is_starting;
             let status = tokio::select! {
                 status = worker.child.wait() => status?,
                 () = worker.readiness.told(), if is_starting => {
@@ -101,6 +106,10 @@ impl Keeper {
                     if *self.threads.borrow_and_update() != worker.threads {
                         worker = self.replace(worker, stop).await?;
                     }
+                    continue;
+                }
+                () = tokio::time::sleep(DIVIDE_AGAIN), if is_misshapen => {
+                    worker = self.replace(worker, stop).await?;
                     continue;
                 }
                 () = stop.ordered() => return self.drain(worker.child).await,
@@ -185,10 +194,12 @@ impl Keeper {
         let readiness = Readiness::listen("worker", self.number)?;
         let FleetPlan { config, config_file, .. } = &*self.plan;
         let threads = *self.threads.borrow();
+        let models: Vec<String> = config.served_models().into_iter().map(String::from).collect();
         let mut command = Command::new(&self.program);
         command
             .arg("run")
-            .args(["--model", config.model.as_str()])
+            .args(["--model", &models.join(",")])
+            .args(["--memory-budget", &config.memory_budget.to_string()])
             .arg("--models-dir")
             .arg(&config.models_dir)
             .args(["--threads", &threads.to_string()])

@@ -8,15 +8,18 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 use shoal_nats::Bus;
+use shoal_nats::catalog::{Catalog, CatalogView};
 use shoal_nats::presence::Fleet as Presence;
 use shoal_nats::supervision::{Read, Supervision};
-use shoal_scaling::{Action, Cause, Cpu, Decision, Heartbeat, Queue, Scaler, Settings, Signals, Threads};
-use shoal_shared::names::{Lane, ModelName, NodeId};
+use shoal_scaling::{Action, Cause, Cpu, Decision, Heartbeat, Scaler, Settings, Signals, Threads};
+use shoal_shared::names::{ModelName, NodeId};
 use shoal_shared::presence::{ModelStatus, WorkerStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::{available_cores, host, host_name};
 use shoal_shared::supervision::{FleetRecord, LEASE, Member, SupervisorStatus};
 
+use super::division::Division;
+use super::queues::Queues;
 use super::roster::Roster;
 use crate::config::WorkerConfig;
 use crate::model::ModelStore;
@@ -39,11 +42,13 @@ pub(super) struct Scaling {
     bus: Bus,
     supervision: Supervision,
     presence: Presence,
+    queues: Queues,
+    division: Division,
     scaler: Scaler,
     max: usize,
     min: usize,
-    /// The model as far as its files tell, for gateways that are asked before any worker has run.
-    on_disk: Option<ModelStatus>,
+    /// The models as far as their files tell, for gateways that are asked before any worker has run.
+    on_disk: HashMap<ModelName, ModelStatus>,
     started: Instant,
     meter: Meter,
     /// What each member wrote last, and when that was seen to change: clocks of hosts may differ.
@@ -78,7 +83,9 @@ impl Scaling {
         let bus = Bus::connect(&config.nats, me.as_str(), config.startup_patience).await?;
         let supervision = Supervision::open(&bus).await?;
         let presence = Presence::watch(&bus, shutdown).await?;
-        let on_disk = if config.scaling.min == 0 { Some(describe(config).await?) } else { None };
+        let catalog = Catalog::open(&bus).await?.follow(shutdown).await?;
+        let on_disk = if config.scaling.min == 0 { describe(config, &catalog).await? } else { HashMap::new() };
+        let queues = Queues::new(config.served_models(), catalog);
         let settings = Settings {
             threads: if config.threads == 0 { Threads::Split } else { Threads::Fixed },
             ..config.scaling.settings()
@@ -89,6 +96,8 @@ impl Scaling {
             bus,
             supervision,
             presence,
+            queues,
+            division: Division::new(config),
             max: settings.max,
             min: settings.min,
             on_disk,
@@ -127,7 +136,7 @@ impl Scaling {
         let _ = self.supervision.change(&self.model, |record| drop(record.members.remove(&self.me))).await;
         self.sleeps = false;
         self.fixed = Some(0);
-        self.announce(0).await;
+        self.announce(0, None).await;
     }
 
     async fn look(&mut self, roster: &mut Roster) -> anyhow::Result<()> {
@@ -167,7 +176,7 @@ impl Scaling {
             for event in self.unsent.drain(..).chain(event) {
                 let _ = self.supervision.publish(&self.model, event).await;
             }
-            self.announce(ordered).await;
+            self.announce(ordered, Some(read.record.ordered())).await;
         } else {
             // Somebody was faster: the same is decided again, and is no news then.
             self.unsent.extend(event);
@@ -212,6 +221,10 @@ impl Scaling {
             None => self.scaler.auto(),
         }
         let signals = self.signals(record).await;
+        if signals.queue.is_some() {
+            let workers: Vec<WorkerStatus> = self.workers().into_iter().map(|(status, _)| status).collect();
+            record.orders = self.division.orders(&self.queues, &workers, &record.orders);
+        }
         let decision = self.scaler.decide(&signals);
         self.recommended = match decision.cause {
             // Nothing was reckoned.
@@ -234,9 +247,9 @@ impl Scaling {
         serde_json::to_vec(&Event { model: &self.model, supervisor: &self.me, homeless, decision: &decision }).ok()
     }
 
-    async fn signals(&self, record: &FleetRecord) -> Signals {
+    async fn signals(&mut self, record: &FleetRecord) -> Signals {
         let at = self.started.elapsed();
-        let mut signals = Signals { at, queue: self.queue().await, ..Signals::default() };
+        let mut signals = Signals { at, queue: self.queues.look(&self.bus).await, ..Signals::default() };
         let (mut hosts, mut started_in) = (HashMap::new(), Vec::new());
         for (id, member) in &record.members {
             let silence = self.silence(id);
@@ -268,25 +281,9 @@ impl Scaling {
 
     fn workers(&self) -> Vec<(WorkerStatus, Duration)> {
         let mut heard = self.presence.heard();
-        heard.retain(|(status, _)| status.model.name == self.model && status.takes_jobs());
+        let names = self.queues.all_names();
+        heard.retain(|(status, _)| names.iter().any(|name| status.serves(name)));
         heard
-    }
-
-    async fn queue(&self) -> Option<Queue> {
-        if !self.bus.is_up() {
-            return None;
-        }
-        let [interactive, bulk] = Lane::ALL.map(|lane| self.bus.backlog(&self.model, lane));
-        let (interactive, bulk) = tokio::try_join!(interactive, bulk).ok()?;
-        let delivered = interactive.delivered + bulk.delivered;
-        let (pending, ack_pending) = (interactive.pending + bulk.pending, interactive.in_flight + bulk.in_flight);
-        Some(Queue {
-            pending,
-            ack_pending,
-            oldest: None,
-            published: delivered + pending,
-            settled: interactive.settled() + bulk.settled(),
-        })
     }
 
     /// Time for an image by process, of the workers on this host.
@@ -296,16 +293,22 @@ impl Scaling {
         here.map(|(status, _)| (status.pid, f64::from(status.model.image_ms))).collect()
     }
 
-    async fn announce(&self, wanted: usize) {
-        let status = SupervisorStatus {
-            id: self.me.clone(),
-            model: self.model.clone(),
-            wanted,
-            recommended: self.recommended,
-            wakes: self.min == 0 && self.fixed != Some(0),
-            described: self.presence.model(&self.model).or_else(|| self.on_disk.clone()),
-        };
-        self.bus.announce_supervisor(&status).await;
+    async fn announce(&self, wanted: usize, wanted_in_all: Option<usize>) {
+        for model in self.queues.models() {
+            // One sign of life for each model, as if each had a supervisor of its own.
+            let id = if *model == self.model { Ok(self.me.clone()) } else { format!("{}-{model}", self.me).parse() };
+            let Ok(id) = id else { continue };
+            let status = SupervisorStatus {
+                id,
+                model: model.clone(),
+                wanted,
+                wanted_in_all,
+                recommended: self.recommended,
+                wakes: self.min == 0 && self.fixed != Some(0),
+                described: self.presence.model(model).or_else(|| self.on_disk.get(model).cloned()),
+            };
+            self.bus.announce_supervisor(&status).await;
+        }
     }
 }
 
@@ -314,21 +317,12 @@ fn is_running(pid: u32) -> bool {
     Pid::from_raw(pid as i32).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
-/// Reads a model's files: its digest is part of every cache key.
-async fn describe(config: &WorkerConfig) -> anyhow::Result<ModelStatus> {
-    let (store, name) = (ModelStore::open(&config.models_dir), config.model.clone());
-    let model = tokio::task::spawn_blocking(move || store.load(&name)).await??;
-    Ok(ModelStatus {
-        name: model.manifest.name.clone(),
-        digest: model.digest,
-        max_batch: model.manifest.batch.max,
-        classes: model.labels.len(),
-        title: model.manifest.title,
-        // Known once a session has been built.
-        input_name: String::new(),
-        input_shape: Vec::new(),
-        image_ms: 0.0,
-    })
+/// Reads the files of models that were never pushed: their digests are part of every cache key.
+async fn describe(config: &WorkerConfig, catalog: &CatalogView) -> anyhow::Result<HashMap<ModelName, ModelStatus>> {
+    let (store, mut names) = (ModelStore::open(&config.models_dir), config.served_models());
+    names.retain(|name| catalog.record(name).is_none());
+    let reading = move || names.into_iter().map(|name| Ok((name.clone(), store.describe(&name)?))).collect();
+    tokio::task::spawn_blocking(reading).await?
 }
 
 fn heartbeat((status, age): &(WorkerStatus, Duration)) -> Heartbeat {

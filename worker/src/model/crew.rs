@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{Device, Model, ModelSession, Runtime, Threads};
 use crate::pipeline::Shape;
+use crate::serving::CpuBudget;
 
 /// A narrow session must be at least this fast in relation to the wide one to be worth its memory.
 const WORTH_IT: f64 = 0.97;
 /// Models beyond this size are loaded once only: every session holds the weights.
-const LARGEST_COPIED: usize = 256 << 20;
+pub(crate) const LARGEST_COPIED: usize = 256 << 20;
 
 /// Every session, and how they divide the work.
 pub struct Crew {
@@ -36,8 +37,9 @@ type Curve = Vec<(usize, Duration)>;
 
 impl Crew {
     /// Builds and measures the sessions. Also the warm-up: the first job pays for neither allocation
-    /// nor kernel selection.
-    pub fn assemble(runtime: &Runtime, model: &Model, wanted: Wanted) -> anyhow::Result<Self> {
+    /// nor kernel selection. Runs take their threads from `budget`: what is measured is not disturbed by
+    /// models that are served meanwhile, and does not disturb them for longer than a batch.
+    pub fn assemble(runtime: &Runtime, model: &Model, wanted: Wanted, budget: &CpuBudget) -> anyhow::Result<Self> {
         let several = wanted.threads > 1 && runtime.device() == Device::Cpu && model.onnx.len() <= LARGEST_COPIED;
         // Threads that spin between operators are right for the one session that has all the cores,
         // as long as it runs.
@@ -45,7 +47,7 @@ impl Crew {
         let limit = if wanted.max_batch == 0 { model.manifest.batch.max } else { wanted.max_batch };
         let fixed = wide.input().fixed_batch;
         let most = limit.min(fixed.unwrap_or(limit)).max(1);
-        let wide_curve = curve(std::slice::from_mut(&mut wide), most, fixed)?;
+        let wide_curve = curve(std::slice::from_mut(&mut wide), most, fixed, budget)?;
         let alone = Shape { narrow: 0, wide_rows: 0, wide_batch: most, narrow_batch: 0 };
         let (wide_best, wide_speed) = best(&wide_curve, 1);
         log_curve(model, "wide", 1, wanted.threads, &wide_curve);
@@ -54,14 +56,14 @@ impl Crew {
         }
         let one = Threads { intra: 1, spin: false };
         let mut narrow = build_side_by_side(runtime, model, one, wanted.threads)?;
-        let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed)?;
+        let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed, budget)?;
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
         let (narrow_batch, narrow_speed) = best(&narrow_curve, narrow.len());
         if narrow_speed < wide_speed * WORTH_IT {
             tracing::debug!(wide_best, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
-            run_all(std::slice::from_mut(&mut wide), most)?;
+            run_all(std::slice::from_mut(&mut wide), most, budget)?;
             return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
         }
         let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());
@@ -74,7 +76,8 @@ impl Crew {
 pub fn measure(runtime: &Runtime, model: &Model, threads: usize) -> anyhow::Result<Vec<(usize, Duration)>> {
     let mut one = session(runtime, model, Threads { intra: threads.max(1), spin: false })?;
     let (most, fixed) = (model.manifest.batch.max, one.input().fixed_batch);
-    curve(std::slice::from_mut(&mut one), most.min(fixed.unwrap_or(most)).max(1), fixed)
+    let most = most.min(fixed.unwrap_or(most)).max(1);
+    curve(std::slice::from_mut(&mut one), most, fixed, &CpuBudget::new(threads))
 }
 
 /// Narrow sessions gain nothing from larger batches, and the queue's latency from smaller ones.
@@ -100,15 +103,22 @@ fn build_side_by_side(
 }
 
 /// Times of 1, 2, 4 … `most` images a session, all sessions at the same time.
-fn curve(sessions: &mut [ModelSession], most: usize, fixed: Option<usize>) -> anyhow::Result<Curve> {
+fn curve(
+    sessions: &mut [ModelSession],
+    most: usize,
+    fixed: Option<usize>,
+    budget: &CpuBudget,
+) -> anyhow::Result<Curve> {
     let doubling = std::iter::successors(Some(1), |rows| Some(rows * 2)).take_while(|rows| *rows < most);
     // A model with a fixed batch takes as long for one image as for all.
     let sizes: Vec<usize> = if fixed.is_some() { vec![most] } else { doubling.chain([most]).collect() };
-    run_all(sessions, 1)?;
-    sizes.into_iter().map(|rows| Ok((rows, run_all(sessions, rows)?.min(run_all(sessions, rows)?)))).collect()
+    run_all(sessions, 1, budget)?;
+    let mut time = |rows| Ok((rows, run_all(sessions, rows, budget)?.min(run_all(sessions, rows, budget)?)));
+    sizes.into_iter().map(&mut time).collect()
 }
 
-fn run_all(sessions: &mut [ModelSession], rows: usize) -> anyhow::Result<Duration> {
+fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
+    let _all = budget.lease(budget.threads());
     let begun = Instant::now();
     std::thread::scope(|scope| {
         let run = |session: &mut ModelSession| {

@@ -1,10 +1,13 @@
 //! Models on disk: a folder each, with `manifest.toml`, the ONNX file and labels.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use shoal_nats::bundles::BundleName;
 use shoal_shared::manifest::{Manifest, ManifestError, parse_labels};
 use shoal_shared::names::ModelName;
+use shoal_shared::presence::ModelStatus;
 use thiserror::Error;
 
 use super::embedded::DIGITS;
@@ -12,6 +15,9 @@ use super::loaded::Model;
 
 /// Name of the manifest in a model's folder.
 pub const MANIFEST: &str = "manifest.toml";
+
+/// Folder of versions that were fetched, below the models.
+const PUSHED: &str = ".pushed";
 
 /// Why a model cannot be read or written.
 #[derive(Debug, Error)]
@@ -91,14 +97,85 @@ impl ModelStore {
         if !folder.join(MANIFEST).exists() && is_embedded(name) {
             return Model::embedded(&DIGITS);
         }
-        let manifest = self.manifest(name)?;
-        let labels = match &manifest.labels {
-            Some(file) => parse_labels(&read_text(&folder.join(file))?),
-            None => Vec::new(),
+        read_model(self.manifest(name)?, &folder)
+    }
+
+    /// Reads the model in a folder that is no store's.
+    pub fn read_folder(folder: &Path) -> Result<Model, StoreError> {
+        read_model(Manifest::parse(&read_text(&folder.join(MANIFEST))?)?, folder)
+    }
+
+    /// A model as far as its files tell: its digest is part of every cache key.
+    pub fn describe(&self, name: &ModelName) -> Result<ModelStatus, StoreError> {
+        let model = self.load(name)?;
+        Ok(ModelStatus {
+            name: model.manifest.name.clone(),
+            digest: model.digest,
+            max_batch: model.manifest.batch.max,
+            classes: model.labels.len(),
+            title: model.manifest.title,
+            // Known once a session has been built.
+            input_name: String::new(),
+            input_shape: Vec::new(),
+            image_ms: 0.0,
+        })
+    }
+
+    /// Bytes of a model's ONNX file; 0 when it cannot be told.
+    pub fn bytes(&self, name: &ModelName) -> u64 {
+        let folder = self.folder(name);
+        if !folder.join(MANIFEST).exists() && is_embedded(name) {
+            return DIGITS.onnx.len() as u64;
+        }
+        let file = self.manifest(name).ok().and_then(|manifest| fs::metadata(folder.join(manifest.file)).ok());
+        file.map_or(0, |file| file.len())
+    }
+
+    /// Whether the files of a pushed version are here.
+    pub fn has_pushed(&self, name: &BundleName) -> bool {
+        self.pushed_folder(name).join(MANIFEST).exists()
+    }
+
+    /// Reads a pushed version into memory, under the name it is served by.
+    pub fn load_pushed(&self, served: &ModelName, name: &BundleName) -> Result<Model, StoreError> {
+        let folder = self.pushed_folder(name);
+        let manifest = Manifest::parse(&read_text(&folder.join(MANIFEST))?)?;
+        read_model(Manifest { name: served.clone(), ..manifest }, &folder)
+    }
+
+    /// Writes the files of a pushed version: all of them, or none.
+    pub fn add_pushed(&self, name: &BundleName, manifest: &[u8], files: &[(&str, &[u8])]) -> Result<(), StoreError> {
+        let folder = self.pushed_folder(name);
+        let partial = folder.with_extension(format!("partial-{}", std::process::id()));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File { path, source }
         };
-        let path = folder.join(&manifest.file);
-        let onnx = fs::read(&path).map_err(|source| StoreError::File { path, source })?;
-        Ok(Model::new(manifest, labels, onnx))
+        fs::create_dir_all(&partial).map_err(failed(&partial))?;
+        for (name, bytes) in files.iter().copied().chain([(MANIFEST, manifest)]) {
+            write(&partial.join(name), bytes)?;
+        }
+        let renamed = fs::rename(&partial, &folder);
+        if renamed.is_err() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+        // Another worker of this host may have been faster.
+        if folder.join(MANIFEST).exists() { Ok(()) } else { renamed.map_err(failed(&folder)) }
+    }
+
+    /// Removes the files of pushed versions that are not in `known`.
+    pub fn forget_pushed_except(&self, known: &BTreeSet<BundleName>) {
+        let Ok(entries) = fs::read_dir(self.dir.join(PUSHED)) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if known.iter().all(|known| known.as_str() != name) && !name.contains(".partial-") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn pushed_folder(&self, name: &BundleName) -> PathBuf {
+        self.dir.join(PUSHED).join(name.as_str())
     }
 
     /// Writes a model's files; the manifest last, so that a model is whole or not there.
@@ -116,6 +193,16 @@ impl ModelStore {
         write(&folder.join(MANIFEST), text.as_bytes())?;
         Ok(folder)
     }
+}
+
+fn read_model(manifest: Manifest, folder: &Path) -> Result<Model, StoreError> {
+    let labels = match &manifest.labels {
+        Some(file) => parse_labels(&read_text(&folder.join(file))?),
+        None => Vec::new(),
+    };
+    let path = folder.join(&manifest.file);
+    let onnx = fs::read(&path).map_err(|source| StoreError::File { path, source })?;
+    Ok(Model::new(manifest, labels, onnx))
 }
 
 fn is_embedded(name: &ModelName) -> bool {

@@ -49,6 +49,7 @@ impl Intake {
 
     async fn take(&self, delivery: Delivery) {
         let entered = Instant::now();
+        self.shared.tally.asked(self.shared.origin.elapsed());
         if delivery.attempt > 1 {
             self.shared.metrics.redelivered.inc();
         }

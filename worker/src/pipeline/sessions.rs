@@ -9,6 +9,7 @@ use super::ready::{Kind, Ready};
 use super::streak::FailureStreak;
 use super::{Decoded, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
 use crate::model::{ModelSession, rank};
+use crate::serving::CpuBudget;
 
 /// What a session thread works with.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct SessionWork {
     pub pool: DecodePool,
     /// Notices a session that fails everything.
     pub streak: FailureStreak,
+    /// Where threads are leased from for each run.
+    pub budget: CpuBudget,
 }
 
 /// One session and the buffer of its batch.
@@ -79,10 +82,16 @@ impl SessionThread {
         }
         self.values.clear();
         batch.iter().for_each(|decoded| self.values.extend_from_slice(&decoded.row));
+        let lease = match self.kind {
+            Kind::Wide => self.work.budget.lease(self.work.budget.threads()),
+            Kind::Narrow => self.work.budget.lease(1),
+        };
         let begun = Instant::now();
         let scores = self.session.run(&mut self.values, rows);
-        let metrics = &self.work.shared.metrics;
-        metrics.session_ran(rows, begun.elapsed(), self.work.decoded.share(self.kind));
+        let (metrics, share, took) = (&self.work.shared.metrics, self.work.decoded.share(self.kind), begun.elapsed());
+        drop(lease);
+        metrics.session_ran(rows, took, share);
+        self.work.shared.tally.ran(rows, took.mul_f64(share));
         match scores {
             Ok(scores) => {
                 self.work.streak.succeeded();

@@ -53,6 +53,9 @@ impl Settler {
 
     async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
         let result = match verdict {
+            Verdict::Retry(reason) | Verdict::Returned(reason) if held.delivery.wishes.once => {
+                Err(Failure::new(FailureCode::Internal, reason))
+            }
             Verdict::Retry(reason) => return self.retry(held, reason).await,
             Verdict::Returned(reason) => return self.give_back(held, &reason).await,
             Verdict::Exhausted { reason, attempts, worker } => {
@@ -142,7 +145,8 @@ impl Settler {
             });
             return self.bus.send(reply.clone(), encoded.unwrap_or_default()).await;
         }
-        let json = Answer::of(outcome, wishes.top_k).to_json();
+        let (model, version) = &self.shared.named;
+        let json = Answer::of(outcome, wishes.top_k).named(model, version.as_ref()).to_json();
         self.bus.store_result(&held.delivery.id, json.clone()).await?;
         if let Some(reply) = &wishes.reply {
             self.bus.send(reply.clone(), json).await?;

@@ -31,7 +31,7 @@ pub(super) fn add(file: &Path, manifest: &Path, store: &ModelStore) -> anyhow::R
     Ok(())
 }
 
-fn try_out(onnx: &[u8], manifest: &Manifest, labels: usize) -> anyhow::Result<()> {
+pub(super) fn try_out(onnx: &[u8], manifest: &Manifest, labels: usize) -> anyhow::Result<()> {
     let runtime = Runtime::load(Device::Cpu)?;
     let session = runtime.session(onnx, Threads { intra: 1, spin: false })?;
     let mut session = ModelSession::new(session, manifest, labels)?;

@@ -22,8 +22,10 @@ pub(super) struct Ready<'a> {
 }
 
 /// URLs and commands to try.
-pub(super) fn print(fleet: &Ready<'_>, chosen: &Chosen) {
-    let Chosen { name, title, why } = chosen;
+pub(super) fn print(fleet: &Ready<'_>, chosen: &[Chosen]) {
+    let Some(Chosen { name, title, why }) = chosen.first() else { return };
+    let others: Vec<&str> = chosen[1..].iter().map(|other| other.name.as_str()).collect();
+    let others = if others.is_empty() { String::new() } else { format!(", and {}", others.join(", ")) };
     let Ready { address, nats, prometheus, workers, data, demo } = fleet;
     let workers = match workers {
         (1, 1) => "1 worker".to_owned(),
@@ -48,7 +50,7 @@ Shoal is ready.
   predict    http://{address}/predict
   metrics    http://{address}/metrics{prometheus}
   NATS       {nats}
-  model      {name}: {title} ({why})
+  model      {name}: {title} ({why}){others}
              another: --model NAME (`shoal models list`)
   workers    {workers}
   data       {} (logs in logs/){accounts}

@@ -100,8 +100,13 @@ struct Asking<'a> {
 impl Asking<'_> {
     /// The answers in the order of the images. The first failure ends the others.
     async fn predict_all(&self, call: &Call) -> Result<Vec<Answered>, Refusal> {
-        let options =
-            Options { model: Some(self.model.clone()), top_k: None, timeout: call.timeout, lane: Some(call.lane) };
+        let options = Options {
+            model: Some(self.model.clone()),
+            version: None,
+            top_k: None,
+            timeout: call.timeout,
+            lane: Some(call.lane),
+        };
         let (options, one) = (&options, call.images.len() == 1);
         let predictions: Vec<_> = call
             .images

@@ -1,0 +1,103 @@
+//! From a model's name to sessions that are warmed up: fetched when it was pushed, read, held against its
+//! digest, loaded, measured.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use shoal_nats::bundles::{BundleName, Bundles};
+
+use super::cpu::CpuBudget;
+use super::wishes::{Identity, PushedVersion};
+use crate::model::{Crew, LARGEST_COPIED, Model, ModelStore, Runtime, Wanted};
+
+/// Loads models, one at a time.
+pub(crate) struct Loader {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) store: ModelStore,
+    pub(crate) bundles: Bundles,
+    pub(crate) budget: CpuBudget,
+    pub(crate) wanted: Wanted,
+}
+
+/// A model that is ready to run.
+pub(crate) struct Loaded {
+    pub(crate) model: Model,
+    pub(crate) crew: Crew,
+    /// Memory that it takes, reckoned.
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+}
+
+impl Loader {
+    /// Loads a model. `known` are the versions whose files are worth keeping on disk.
+    pub(crate) async fn load(
+        self: Arc<Self>,
+        identity: Identity,
+        known: BTreeSet<BundleName>,
+    ) -> anyhow::Result<Loaded> {
+        let begun = Instant::now();
+        if let Some(pushed) = &identity.pushed {
+            self.fetch(&identity, pushed, &known).await?;
+        }
+        // The runtime of this process has one thread, and it is not for computing.
+        let loading = tokio::task::spawn_blocking(move || self.assemble(&identity, begun));
+        loading.await.context("loading a model ended early")?
+    }
+
+    async fn fetch(
+        &self,
+        identity: &Identity,
+        pushed: &PushedVersion,
+        known: &BTreeSet<BundleName>,
+    ) -> anyhow::Result<()> {
+        let name = BundleName::new(&identity.name, &pushed.digest);
+        if self.store.has_pushed(&name) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let bundle = self.bundles.get(&name).await?;
+        let bytes = bundle.bytes();
+        let files = [("model.onnx", Some(&bundle.onnx)), ("labels.txt", bundle.labels.as_ref())];
+        let files: Vec<(&str, &[u8])> =
+            files.into_iter().filter_map(|(name, content)| Some((name, content?.as_slice()))).collect();
+        self.store.add_pushed(&name, &bundle.manifest, &files)?;
+        self.store.forget_pushed_except(known);
+        tracing::info!(model.name = %identity.name, bytes, took = ?begun.elapsed(), "model fetched");
+        Ok(())
+    }
+
+    fn assemble(&self, identity: &Identity, begun: Instant) -> anyhow::Result<Loaded> {
+        let mut model = match &identity.pushed {
+            Some(pushed) => {
+                let model = self.store.load_pushed(&identity.name, &BundleName::new(&identity.name, &pushed.digest))?;
+                anyhow::ensure!(
+                    model.digest == pushed.digest,
+                    "the digest of {} is {}, the catalog says {}: it was damaged, or pushed by another release",
+                    identity.name,
+                    model.digest,
+                    pushed.digest
+                );
+                model
+            }
+            None => self.store.load(&identity.name)?,
+        };
+        let crew = Crew::assemble(&self.runtime, &model, self.wanted, &self.budget)?;
+        let bytes = model.onnx.len() as u64 * (1 + crew.narrow.len()) as u64;
+        // Every session has its own copy.
+        model.forget_weights();
+        Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
+    }
+
+    /// Memory that a model will take, before it was ever loaded: its file, for each session that there may be.
+    pub(crate) fn reckon(&self, identity: &Identity) -> u64 {
+        let file = match &identity.pushed {
+            Some(pushed) => pushed.bytes,
+            None => self.store.bytes(&identity.name),
+        };
+        let threads = self.budget.threads();
+        let sessions = if threads > 1 && file <= LARGEST_COPIED as u64 { 1 + threads as u64 } else { 1 };
+        file * sessions
+    }
+}
