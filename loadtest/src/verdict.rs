@@ -138,7 +138,7 @@ fn closed_capacity(report: &Report) -> Option<String> {
     let most = most_users(report);
     if pause > 0.0 && latency < 0.2 * pause {
         return Some(format!(
-            "{most} users who pause {pause:.1} s can ask no more than {:.1} times a second: this is the users' rate, \
+            "{most} users who pause {pause:.1} s ask about {:.1} times a second at most: this is the users' rate, \
              and the target's capacity is higher.",
             most as f64 / if manners.pace.is_some() { pause } else { pause + latency }
         ));
