@@ -8,6 +8,7 @@ mod quick;
 mod run;
 
 use clap::{Parser, Subcommand};
+use shoal_shared::process::shutdown::{Shutdown, signalled};
 
 pub(crate) use find_capacity::{Capacity, Tried};
 
@@ -60,6 +61,17 @@ pub async fn execute(cli: Cli) -> anyhow::Result<u8> {
         Some(Command::Coordinate(asked)) => distributed::coordinate(asked).await,
         Some(Command::Practice(practice)) => practice::practice(practice).await,
     }
+}
+
+/// An order that is given at SIGINT or SIGTERM; a second signal ends the process.
+fn on_signal() -> Shutdown {
+    let shutdown = Shutdown::new();
+    let order = shutdown.clone();
+    tokio::spawn(async move {
+        signalled().await;
+        order.order();
+    });
+    shutdown
 }
 
 /// Every connection needs a descriptor: as many as may be had.

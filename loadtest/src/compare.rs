@@ -63,6 +63,7 @@ fn difference(first: &Group, other: &Group) -> String {
     let told = |what: &str, a: Sample, b: Sample| {
         let ratio = b.mean / a.mean;
         match p_value(&a, &b) {
+            Some(p) if p < 0.001 => format!("{ratio:.2} × the {what} (p < 0.001)"),
             Some(p) if p < SIGNIFICANT => format!("{ratio:.2} × the {what} (p = {p:.3})"),
             Some(p) => format!("{ratio:.2} × the {what}, which may be chance (p = {p:.2})"),
             None => format!("{ratio:.2} × the {what} (one run a side: chance cannot be told)"),
@@ -92,7 +93,7 @@ pub fn markdown(groups: &[Group]) -> String {
 }
 
 /// Columns of the table.
-pub const HEAD: [&str; 8] = ["", "runs", "answers/s", "± ", "median ms", "p95 ms", "failed", "refused"];
+pub const HEAD: [&str; 8] = ["", "runs", "answers/s", "±", "median ms", "p95 ms", "failed", "refused"];
 /// What stands below it.
 pub const NOTE: &str = "Means of the runs; ± is their standard deviation. p: Welch's t-test over the runs, two-sided. \
                         Repeat runs in turns (A B A B), so that a drift of the machine is in both.";

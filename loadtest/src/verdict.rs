@@ -36,14 +36,17 @@ pub fn generators_limit(generator: &Generator, report: &Report) -> Option<String
     if generator.busiest > FULL_CORE {
         return Some(format!("it used {:.2} of its one core", generator.busiest));
     }
-    let p95 = report.total.latency.as_ref().map_or(0.0, |stats| stats.p95_ms);
-    if generator.lag_p99_ms > (LAG * p95).max(LEAST_LAG_MS) {
-        return Some(format!(
-            "its own timers were up to {:.1} ms late (99th percentile) beside a p95 of {p95:.1} ms",
-            generator.lag_p99_ms
-        ));
-    }
     None
+}
+
+/// What the generator's own lateness may have added, where that matters. A machine whose cores are
+/// used up by a local target makes its generator late too: a caution, not a limit.
+pub fn lateness(report: &Report) -> Option<String> {
+    let p95 = report.total.latency.as_ref()?.p95_ms;
+    let lag = report.generator.lag_p99_ms;
+    (lag > (LAG * p95).max(LEAST_LAG_MS)).then(|| {
+        format!("the generator's own timers were up to {lag:.0} ms late (99th percentile) beside a p95 of {p95:.0} ms")
+    })
 }
 
 /// The findings, the most important first.
@@ -51,6 +54,9 @@ pub fn verdict(report: &Report) -> Vec<String> {
     let mut findings = vec![headline(report)];
     if let Some(limit) = &report.generator.limit {
         findings.push(format!("The generator was the limit, not the target: {limit}."));
+    }
+    if let Some(late) = lateness(report) {
+        findings.push(format!("Latencies are partly the generator's: {late}; it waited for a core."));
     }
     if let Some(wrong) = report.total.kinds.get("wrong answer") {
         findings.push(format!("{wrong} answers did not belong to the image that was sent."));
@@ -138,7 +144,7 @@ fn closed_capacity(report: &Report) -> Option<String> {
     let most = most_users(report);
     if pause > 0.0 && latency < 0.2 * pause {
         return Some(format!(
-            "{most} users who pause {pause:.1} s can ask no more than {:.1} times a second: this is the users' rate, \
+            "{most} users who pause {pause:.1} s ask about {:.1} times a second at most: this is the users' rate, \
              and the target's capacity is higher.",
             most as f64 / if manners.pace.is_some() { pause } else { pause + latency }
         ));

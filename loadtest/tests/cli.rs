@@ -117,7 +117,7 @@ fn the_capacity_of_a_known_server_is_found() {
     let server = Practising::start(behaviour);
     let steps = scenarios().join("steps.toml");
     let output = loadtest(&["find-capacity", steps.to_str().unwrap(), "--url", &server.url(), "--json"])
-        .args(["--probe", "1.5", "--confirm", "2", "--confirmations", "1", "--from", "50", "--precision", "0.3"])
+        .args(["--probe", "1", "--confirm", "1.5", "--confirmations", "1", "--from", "50", "--precision", "0.3"])
         .output()
         .unwrap();
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -28,7 +28,7 @@ fn fixed_and_random_delays() {
         ("100ms-300ms", "users = 20\n"),
     ] {
         let server = Practising::start(Behaviour { delay: delay.parse().unwrap(), ..Behaviour::default() });
-        let report = server.measure(scenario(&format!("duration = '5s'\n{load}")));
+        let report = server.measure(scenario(&format!("duration = '4s'\n{load}")));
         let account = server.account();
         let latency = report.total.latency.unwrap();
         for percent in ["p50_ms", "p90_ms", "p95_ms", "p99_ms"] {
@@ -50,12 +50,16 @@ fn a_stall_counts_for_everyone_who_would_have_come() {
         ..Behaviour::default()
     };
     let server = Practising::start(behaviour);
-    let report = server.measure(scenario("duration = '12s'\nrate = 100\n"));
+    // Two whole stalls fall into the run, at seconds 4 and 8 of the server, whatever its exact start.
+    std::thread::sleep(Duration::from_millis(1500));
+    // Small images that the server does not decode: what has piled up in a stall is done at once after it.
+    const SMALL: &str = "[images]\ngenerate = { width = 16, height = 16, bytes = 800, count = 1 }\n[users]";
+    let report = server.measure(scenario("duration = '8s'\nrate = 100\n").replace("[users]", SMALL));
     let begun = server.age() - report.seconds;
     let stalls: Vec<Stall> = serde_json::from_value(server.account()["stalls"].clone()).unwrap();
 
     // Evenly spaced arrivals, and when the server can answer each of them.
-    let mut truth: Vec<f64> = (0..12_000)
+    let mut truth: Vec<f64> = (0..8_000)
         .map(|index| {
             let due = begun + (f64::from(index) + 0.5) / 1000.0;
             let arrived = stalls.iter().find(|stall| (stall.from..stall.to).contains(&due)).map_or(due, |s| s.to);
@@ -66,7 +70,7 @@ fn a_stall_counts_for_everyone_who_would_have_come() {
     truth.sort_by(f64::total_cmp);
     let right = |percent: f64| 1e3 * truth[(percent / 100.0 * truth.len() as f64) as usize - 1];
     let (latency, service) = (report.total.latency.unwrap(), report.total.service.unwrap());
-    for percent in [50.0, 80.0, 90.0, 95.0, 99.0] {
+    for percent in [50.0, 90.0, 95.0, 98.0, 99.0] {
         // The two clocks are read at moments that differ by scheduling: beside a slope of 40 ms for a
         // percentile that is half of one.
         let off = (ms(&latency, percent) - right(percent)).abs();
@@ -80,13 +84,12 @@ fn a_stall_counts_for_everyone_who_would_have_come() {
     assert!(right(95.0) > 700.0, "the stall is in it: {}", right(95.0));
 
     // The same server seen by a closed loop: one user, as old tools have it.
-    let closed = server.measure(scenario("duration = '8s'\nusers = 1\n")).total.latency.unwrap();
+    let closed = server.measure(scenario("duration = '5s'\nusers = 1\n")).total.latency.unwrap();
     assert!(ms(&closed, 95.0) < 0.3 * right(95.0), "a closed loop does not see it: {}", ms(&closed, 95.0));
     assert!(service.p95_ms <= latency.p95_ms);
 
     // With a schedule, a closed loop sees it too.
-    let paced =
-        server.measure(scenario("duration = '12s'\nusers = 10\n").replace("[users]", "[users]\npace = '200ms'"));
+    let paced = server.measure(scenario("duration = '8s'\nusers = 10\n").replace("[users]", "[users]\npace = '200ms'"));
     let (due, sent) = (paced.total.latency.unwrap(), paced.total.service.unwrap());
     assert!(ms(&due, 90.0) > 3.0 * ms(&sent, 80.0), "{} and {}", ms(&due, 90.0), ms(&sent, 80.0));
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use shoal_nats::{Bus, BusConfig};
 use shoal_shared::names::NodeId;
 
+use super::on_signal;
 use super::run::{Changes, Output, until_signalled};
 use crate::distributed::agent::{Identity, serve};
 use crate::distributed::coordinator::{self, Plan};
@@ -68,7 +69,7 @@ pub(super) async fn agent(agent: Agent) -> anyhow::Result<u8> {
     let bus = connect(&agent.meeting, "shoal-loadtest agent").await?;
     let id = agent.name.unwrap_or_else(|| NodeId::mint("agent"));
     eprintln!("agent {id} of group {} waits for runs at {}", agent.meeting.group, agent.meeting.nats_url);
-    serve(&bus, Identity { group: agent.meeting.group, id, sources: agent.sources }, until_signalled()).await?;
+    serve(&bus, Identity { group: agent.meeting.group, id, sources: agent.sources }, on_signal()).await?;
     Ok(0)
 }
 

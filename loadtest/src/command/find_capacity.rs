@@ -16,6 +16,7 @@ use crate::measure::measure;
 use crate::render::capacity_page;
 use crate::report::Report;
 use crate::scenario::{Phase, Scenario, Threshold};
+use crate::verdict::lateness;
 use crate::view::{Bar, Quiet, View};
 
 #[derive(Args)]
@@ -147,7 +148,8 @@ async fn search(
             eprintln!("{:>8.1}/s  {}  {}", rate, if tried.holds { "holds" } else { "breaks" }, tried.why);
         }
         // What holds in spite of a busy generator holds; what breaks may be its fault.
-        if let Some(limit) = report.generator.limit.as_ref().filter(|_| !tried.holds) {
+        let limit = report.generator.limit.clone().or_else(|| lateness(&report));
+        if let Some(limit) = limit.filter(|_| !tried.holds) {
             inconclusive += 1;
             if inconclusive > MAX_INCONCLUSIVE {
                 break (None, (0, 0), format!("The generator was the limit at {rate:.1}/s: {limit}."));

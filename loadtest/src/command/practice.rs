@@ -1,7 +1,6 @@
 //! `practice`: a server of known behaviour.
 
 use clap::Args;
-use shoal_shared::process::shutdown::{Shutdown, signalled};
 use tokio::net::TcpListener;
 
 use crate::practice::{Behaviour, serve};
@@ -18,12 +17,6 @@ pub(super) struct Practice {
 pub(super) async fn practice(practice: Practice) -> anyhow::Result<u8> {
     let listener = TcpListener::bind(practice.listen).await?;
     println!("practice server on http://{}; GET /practice tells what it has done", listener.local_addr()?);
-    let shutdown = Shutdown::new();
-    let order = shutdown.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        order.order();
-    });
-    serve(listener, practice.behaviour, shutdown).await;
+    serve(listener, practice.behaviour, super::on_signal()).await;
     Ok(0)
 }

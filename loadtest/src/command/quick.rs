@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
-use shoal_shared::process::shutdown::{Shutdown, signalled};
 
 use crate::measure::measure_found;
 use crate::outcome::Outcome;
@@ -64,12 +63,7 @@ pub(super) async fn quick(quick: Quick) -> anyhow::Result<u8> {
     }
     let json = quick.json;
     let scenario = scenario(quick)?;
-    let stop = Shutdown::new();
-    let order = stop.clone();
-    tokio::spawn(async move {
-        signalled().await;
-        order.order();
-    });
+    let stop = super::on_signal();
     let (found, generator) = measure_found(&scenario, &mut Quiet, &stop).await?;
     let total = found.ledger.total(found.seconds);
     let stats = total.latency.unwrap_or_default();

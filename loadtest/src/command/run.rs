@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use shoal_shared::process::shutdown::{Shutdown, signalled};
+use shoal_shared::process::shutdown::Shutdown;
 
 use crate::measure::measure;
 use crate::render;
@@ -153,14 +153,13 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// Resolves into an order to stop at SIGINT or SIGTERM; a second signal ends the process.
+/// An order to stop that is given at SIGINT or SIGTERM, and what happens then.
 pub(super) fn until_signalled() -> Shutdown {
-    let stop = Shutdown::new();
-    let order = stop.clone();
+    let stop = super::on_signal();
+    let ordered = stop.clone();
     tokio::spawn(async move {
-        signalled().await;
-        eprintln!("interrupted: waiting two seconds for answers, then the report");
-        order.order();
+        ordered.ordered().await;
+        eprintln!("stopping: two seconds for answers, then the report");
     });
     stop
 }
