@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::attempts::Attempts;
@@ -49,7 +50,8 @@ impl Worker {
         let budget = CpuBudget::new(config.session_threads());
         let wanted = Wanted { threads: config.session_threads(), max_batch: config.max_batch };
         let bundles = Bundles::open(&bus).await?;
-        let loader = Loader { runtime, store, bundles, budget: budget.clone(), wanted };
+        let measured = Mutex::default();
+        let loader = Loader { runtime, store, bundles, budget: budget.clone(), wanted, measured };
         let means = Means {
             config: Arc::new(config),
             cache: SharedCache::open(&bus).await?,

@@ -10,7 +10,7 @@ mod store;
 mod telemetry;
 
 pub(crate) use crew::LARGEST_COPIED;
-pub use crew::{Crew, Wanted, measure};
+pub use crew::{Crew, Measured, Wanted, measure};
 pub use embedded::{DIGITS, default_model};
 pub use loaded::{Model, Precision};
 pub use postprocess::rank;

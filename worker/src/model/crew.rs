@@ -32,10 +32,44 @@ pub struct Wanted {
     pub max_batch: usize,
 }
 
+/// What a warm-up has measured: it need not be measured again when the same model is loaded once more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// Who takes what.
+    pub shape: Shape,
+    /// Milliseconds for an image at full speed.
+    pub image_ms: f32,
+}
+
 /// Time of a run, by its number of images.
 type Curve = Vec<(usize, Duration)>;
 
 impl Crew {
+    /// What was measured.
+    pub fn measured(&self) -> Measured {
+        Measured { shape: self.shape, image_ms: self.image_ms }
+    }
+
+    /// Builds sessions that were measured before, and warms them up.
+    pub fn reassemble(
+        runtime: &Runtime,
+        model: &Model,
+        wanted: Wanted,
+        budget: &CpuBudget,
+        known: Measured,
+    ) -> anyhow::Result<Self> {
+        let Measured { shape, image_ms } = known;
+        let spin = shape.narrow > 0;
+        let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin })?;
+        run_all(std::slice::from_mut(&mut wide), shape.wide_batch, budget)?;
+        let one = Threads { intra: 1, spin: false };
+        let mut narrow = build_side_by_side(runtime, model, one, shape.narrow)?;
+        if !narrow.is_empty() {
+            run_all(&mut narrow, shape.narrow_batch, budget)?;
+        }
+        Ok(Self { wide, narrow, shape, image_ms })
+    }
+
     /// Builds and measures the sessions. Also the warm-up: the first job pays for neither allocation
     /// nor kernel selection. Runs take their threads from `budget`: what is measured is not disturbed by
     /// models that are served meanwhile, and does not disturb them for longer than a batch.

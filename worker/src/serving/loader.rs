@@ -1,16 +1,21 @@
 //! From a model's name to sessions that are warmed up: fetched when it was pushed, read, held against its
 //! digest, loaded, measured.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use shoal_nats::bundles::{BundleName, Bundles};
+use shoal_shared::digest::ModelDigest;
 
 use super::cpu::CpuBudget;
 use super::wishes::{Identity, PushedVersion};
-use crate::model::{Crew, LARGEST_COPIED, Model, ModelStore, Runtime, Wanted};
+use crate::model::{Crew, LARGEST_COPIED, Measured, Model, ModelStore, Runtime, Wanted};
+
+/// Measurements that are remembered; the models beyond are measured each time.
+const MOST_REMEMBERED: usize = 256;
 
 /// Loads models, one at a time.
 pub(crate) struct Loader {
@@ -19,6 +24,8 @@ pub(crate) struct Loader {
     pub(crate) bundles: Bundles,
     pub(crate) budget: CpuBudget,
     pub(crate) wanted: Wanted,
+    /// Models that were loaded here before: a model that comes back is not measured again.
+    pub(crate) measured: Mutex<HashMap<ModelDigest, Measured>>,
 }
 
 /// A model that is ready to run.
@@ -83,11 +90,23 @@ impl Loader {
             }
             None => self.store.load(&identity.name)?,
         };
-        let crew = Crew::assemble(&self.runtime, &model, self.wanted, &self.budget)?;
+        let known = self.measured.lock().get(&model.digest).copied();
+        let crew = match known {
+            Some(known) => Crew::reassemble(&self.runtime, &model, self.wanted, &self.budget, known)?,
+            None => Crew::assemble(&self.runtime, &model, self.wanted, &self.budget)?,
+        };
+        self.remember(&model.digest, crew.measured());
         let bytes = model.onnx.len() as u64 * (1 + crew.narrow.len()) as u64;
         // Every session has its own copy.
         model.forget_weights();
         Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
+    }
+
+    fn remember(&self, digest: &ModelDigest, measured: Measured) {
+        let mut known = self.measured.lock();
+        if known.len() < MOST_REMEMBERED {
+            known.insert(digest.clone(), measured);
+        }
     }
 
     /// Memory that a model will take, before it was ever loaded: its file, for each session that there may be.
