@@ -10,6 +10,7 @@ use serde::Serialize;
 use shoal_gateway::app::Gateway;
 use shoal_gateway::config::GatewayConfig;
 use shoal_shared::config;
+use shoal_shared::process::check;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
@@ -31,6 +32,9 @@ struct Cli {
     /// Show the effective configuration and leave
     #[arg(long)]
     print_config: bool,
+    /// Ask the gateway that listens at the configured address whether it is ready, and leave: 0 means yes
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -68,6 +72,9 @@ fn main() -> ExitCode {
     if cli.print_config {
         print!("{}", config::print("gateway", &config));
         return ExitCode::SUCCESS;
+    }
+    if cli.check {
+        return check::ready(config.listen);
     }
     let threads = if config.threads == 0 { available_cores() } else { config.threads };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();

@@ -104,6 +104,7 @@ impl Worker {
         metrics.session_threads.set(config.session_threads() as i64);
         metrics.batch_max.set(shape.in_flight() as i64);
         let cancelled = Cancelled::listen(&bus, &config.model).await?;
+        bus.check_permissions()?;
         let digest = config.nats.topology.digest;
         let shared = Shared { metrics, model: Arc::new(model), digest, cancelled, spans };
         Ok(Self { config, id, bus, buckets, supply, shared, crew, registry, started })

@@ -36,6 +36,8 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Ask the worker at the configured admin address whether it is ready, and leave: 0 means yes
+    Check(Options),
 }
 
 #[derive(Args)]
@@ -91,8 +93,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     follow_parent();
     telemetry::init();
+    let asks = matches!(cli.command, Command::Check(_));
     let (options, scale) = match cli.command {
-        Command::Run(options) => (options, None),
+        Command::Run(options) | Command::Check(options) => (options, None),
         Command::Fleet { scale, options } => (options, Some(scale)),
     };
     let config = match load(&options, scale) {
@@ -102,6 +105,12 @@ fn main() -> ExitCode {
     if options.print_config {
         print!("{}", config::print("worker", &config));
         return ExitCode::SUCCESS;
+    }
+    if asks {
+        return match config.admin.parse() {
+            Ok(address) => process::check::ready(address),
+            Err(error) => fail(EXIT_CONFIG, &format!("worker.admin is {}: {error}", config.admin)),
+        };
     }
     // Network only: everything that computes has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

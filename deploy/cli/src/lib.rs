@@ -12,6 +12,7 @@
 //! | [`scale`] | `shoal scale`: a number of workers, or `auto` |
 //! | [`fleet`] | `shoal fleet status, explain` |
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
+//! | [`keys`] | `shoal keys new, rotate, retire`: who may connect to NATS |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
@@ -20,6 +21,7 @@ pub mod cache;
 pub mod connect;
 pub mod dead;
 pub mod fleet;
+pub mod keys;
 pub mod models;
 pub mod plan;
 pub mod provision;

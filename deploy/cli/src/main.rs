@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, fleet, models, plan, provision, scale, top, up, why};
+use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, scale, top, up, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -35,6 +35,8 @@ enum Command {
     Cache(cache::Options),
     /// Look at jobs that could not be done, replay or remove them
     Dead(dead::Options),
+    /// Make the keys by which gateways, workers and people are known to NATS
+    Keys(keys::Options),
     /// Create or update streams, consumers and buckets on a NATS server
     Provision(provision::Options),
     /// Run a program that ends when this process's parent does
@@ -76,6 +78,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cache(options) => runtime.block_on(cache::run(options)),
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
+        Command::Keys(options) => keys::run(&options),
         Command::Models(options) => models::run(options),
         Command::Why(options) => why::run(&options),
         Command::Scale(options) => runtime.block_on(scale::run(options)),
