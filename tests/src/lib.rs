@@ -7,6 +7,7 @@ pub mod bus;
 pub mod chaos;
 pub mod fleet;
 pub mod guarded;
+pub mod haproxy;
 pub mod http;
 pub mod images;
 pub mod load;

@@ -145,7 +145,7 @@ const FORBIDDEN: [(&str, &str, &[Attempt]); 5] = [
             Publish("$JS.API.STREAM.DELETE.JOBS"),
             Publish("$JS.API.STREAM.MSG.DELETE.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.JOBS.mine"),
-            Publish("$JS.API.STREAM.MSG.GET.RESULTS"),
+            Publish("$JS.API.STREAM.MSG.GET.DEAD"),
             Publish("$KV.shoal_jobs.forged"),
             Publish("shoal.cache.forget"),
             Publish("_INBOX_gateway.forged"),
