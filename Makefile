@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos advice fuzz bench bench-cache clean
+.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,13 @@ chaos: setup ## Kill everything at random for minutes and account for every job
 	cargo build --workspace --bins
 	$(CHAOS) long
 	unshare --user --map-root-user --mount $(CHAOS) full_disk
+
+# Six hosts are network namespaces of a namespace of its own, which most systems let anybody have.
+hosts: setup ## Cut hosts off, slow their links down, and account for every job
+	cargo build --workspace --bins
+	cargo test --workspace --test hosts --no-run
+	unshare --user --map-root-user --mount --net sh -c 'mount -t tmpfs tmpfs /run && \
+	  cargo test --offline --workspace --test hosts -- --ignored --nocapture'
 
 advice: setup ## Follow what `shoal why` advises in three situations, and compare the gains (minutes)
 	cargo build --release --workspace --bins

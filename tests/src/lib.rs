@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod fleet;
 pub mod guarded;
 pub mod haproxy;
+pub mod hosts;
 pub mod http;
 pub mod images;
 pub mod load;

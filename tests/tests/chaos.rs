@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use shoal_testkit::bus::Streams;
+use shoal_testkit::chaos::collect::collect;
 use shoal_testkit::chaos::ledger::{Balance, Entry, Face, Kind, Ledger};
 use shoal_testkit::chaos::load::Load;
 use shoal_testkit::chaos::trouble::{Troublemaker, leader, wait_until_whole};
@@ -63,7 +64,8 @@ fn account(cluster: bool, trouble: impl FnOnce(&mut Fleet, &Ledger, u64) -> Stri
     let done = trouble(&mut fleet, &ledger, seed);
     load.stop();
     fleet.wait_ready(4);
-    collect(&fleet, &ledger);
+    let gateways: Vec<_> = fleet.gateways.iter().map(|(_, url)| url.clone()).collect();
+    collect(&gateways, &fleet.nats.url(), &ledger);
     let balance = ledger.balance();
     let deaths = fleet.shoal(&["dead", "list"]);
     println!("\nchaos: seed {seed}, {:?}, {done}\n{balance}\n", begun.elapsed());
@@ -73,33 +75,6 @@ fn account(cluster: bool, trouble: impl FnOnce(&mut Fleet, &Ledger, u64) -> Stri
 fn accepts(jobs: usize, ledger: &Ledger) {
     let enough = ledger.len() + jobs;
     eventually("jobs are accepted", || ledger.len() >= enough);
-}
-
-/// Waits for the outcome of everything that was accepted, and looks at each twice: in the stream and
-/// through a gateway.
-fn collect(fleet: &Fleet, ledger: &Ledger) {
-    let (streams, client) = (Streams::connect(&fleet.nats.url()), Client::new());
-    let mut open: Vec<usize> = (0..ledger.len()).collect();
-    let entries = ledger.entries();
-    let patience = Instant::now() + Duration::from_secs(120);
-    while !open.is_empty() && Instant::now() < patience {
-        open.retain(|&place| {
-            let Some(id) = &entries[place].id else { return false };
-            let outcome = match entries[place].kind {
-                Kind::Async => {
-                    let gateway = &fleet.gateways[place % fleet.gateways.len()].1;
-                    client.try_get(&format!("{gateway}/jobs/{id}")).unwrap().json()["result"].clone()
-                }
-                Kind::Sync | Kind::Published => streams.result(id),
-            };
-            let Some(face) = Face::of(&outcome) else { return true };
-            ledger.show(place, face);
-            if let Some(face) = Face::of(&streams.result(id)) {
-                ledger.show(place, face);
-            }
-            false
-        });
-    }
 }
 
 fn check(fleet: &Fleet, balance: &Balance, ledger: &Ledger, deaths: &str) {
