@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache clean
+.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh
+
+dist: ## Build a release with checksums, completions and manual pages into dist/
+	cargo build --release --locked --workspace --bins
+	@deploy/dist.sh "$(TARGET_DIR)/release"
 
 clean: ## Remove what was built and fetched (not .shoal/, which holds a fleet's data)
 	cargo clean

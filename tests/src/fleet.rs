@@ -1,6 +1,6 @@
 //! A whole fleet of real processes: nats-server, gateways, workers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::eventually;
@@ -29,6 +29,10 @@ pub struct FleetPlan {
     pub supervised: bool,
     /// The supervisor decides, between these numbers of workers.
     pub scale: Option<(usize, usize)>,
+    /// Folder with the gateway's binary, when it is of another release.
+    pub gateway_binaries: Option<PathBuf>,
+    /// Folder with the workers' binary, when it is of another release.
+    pub worker_binaries: Option<PathBuf>,
     /// Environment of the gateway.
     pub gateway_env: Vec<(String, String)>,
     /// Environment of the workers.
@@ -48,6 +52,8 @@ impl Default for FleetPlan {
             config: String::new(),
             supervised: false,
             scale: None,
+            gateway_binaries: None,
+            worker_binaries: None,
             gateway_env,
             worker_env,
         }
@@ -100,7 +106,7 @@ impl Fleet {
 
     /// Starts one more worker, for any provisioned model.
     pub fn add_worker_for(&mut self, model: &str) {
-        let mut command = Command::new(binary("shoal-worker"));
+        let mut command = Command::new(of_release(self.plan.worker_binaries.as_deref(), "shoal-worker"));
         command.args(["run", "--model", model]);
         self.launch_worker(command);
     }
@@ -113,7 +119,7 @@ impl Fleet {
 
     /// Starts one more supervisor.
     pub fn add_supervisor(&mut self) {
-        let mut command = Command::new(binary("shoal-worker"));
+        let mut command = Command::new(of_release(self.plan.worker_binaries.as_deref(), "shoal-worker"));
         command.args(["fleet", "--model", &self.plan.model]);
         match self.plan.scale {
             Some((min, max)) => command.args(["--min", &min.to_string(), "--max", &max.to_string()]),
@@ -150,7 +156,7 @@ impl Fleet {
     fn launch_gateway(&mut self, listen: &str) -> (Process, String) {
         self.started += 1;
         let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
-        let mut command = Command::new(binary("shoal-gateway"));
+        let mut command = Command::new(of_release(self.plan.gateway_binaries.as_deref(), "shoal-gateway"));
         command.args(["--listen", listen, "--nats-url", &self.nats_url(), "--default-model", &self.plan.model]);
         command.env("SHOAL_CONFIG", self.config());
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
@@ -201,6 +207,10 @@ impl Fleet {
             .map(|admin| metric(&format!("http://{admin}/metrics"), series))
             .sum()
     }
+}
+
+fn of_release(folder: Option<&Path>, name: &str) -> PathBuf {
+    folder.map_or_else(|| binary(name), |folder| folder.join(name))
 }
 
 /// The value of one series of a metrics page; 0 when it is absent.

@@ -14,6 +14,7 @@
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`keys`] | `shoal keys new, rotate, retire`: who may connect to NATS |
 //! | [`models`] | `shoal models list, pull, add, show, synth` |
+//! | [`release`] | `shoal completions`, `shoal man`: what a release carries beside the binaries |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
 pub mod ask;
@@ -25,6 +26,7 @@ pub mod keys;
 pub mod models;
 pub mod plan;
 pub mod provision;
+pub mod release;
 pub mod scale;
 pub mod top;
 pub mod up;

@@ -3,8 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, scale, top, up, why};
+use clap::{CommandFactory, Parser, Subcommand};
+use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, up, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -39,6 +39,11 @@ enum Command {
     Keys(keys::Options),
     /// Create or update streams, consumers and buckets on a NATS server
     Provision(provision::Options),
+    /// Print a completion script, as in: shoal completions bash > ~/.local/share/bash-completion/completions/shoal
+    Completions(release::Completions),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(release::Man),
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
     Follow {
@@ -78,6 +83,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cache(options) => runtime.block_on(cache::run(options)),
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
+        Command::Completions(options) => {
+            release::complete(&options, Cli::command());
+            Ok(())
+        }
+        Command::Man(options) => release::write_pages(&options, Cli::command()),
         Command::Keys(options) => keys::run(&options),
         Command::Models(options) => models::run(options),
         Command::Why(options) => why::run(&options),
