@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache dist clean
+.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache validate dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh
+
+validate: setup ## Hold compose, Kubernetes and systemd files against their own tools, fetched where possible
+	@deploy/validate.sh
 
 dist: ## Build a release with checksums, completions and manual pages into dist/
 	cargo build --release --locked --workspace --bins

@@ -37,7 +37,9 @@ fn works_together(plan: FleetPlan) {
     assert_eq!(predict(&fleet.gateways[1].1, &images::digit(3)).json()["cache"], "shared");
     fleet.shoal(&["scale", "2"]);
     fleet.wait_ready(2);
-    eventually("today's command understands the supervisor", || fleet.shoal(&["fleet", "status"]).contains("supervisor"));
+    eventually("today's command understands the supervisor", || {
+        fleet.shoal(&["fleet", "status"]).contains("supervisor")
+    });
 }
 
 #[test]

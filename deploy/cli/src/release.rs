@@ -28,5 +28,7 @@ pub fn complete(options: &Completions, mut command: clap::Command) {
 /// Writes a page for `shoal` and for each of its subcommands.
 pub fn write_pages(options: &Man, command: clap::Command) -> anyhow::Result<()> {
     let dir = &options.dir;
-    std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir)).context(dir.display().to_string())
+    std::fs::create_dir_all(dir)
+        .and_then(|()| clap_mangen::generate_to(command, dir))
+        .context(dir.display().to_string())
 }
