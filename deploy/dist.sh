@@ -38,4 +38,5 @@ cp deploy/systemd/*.service "dist/$name/systemd/"
 time=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$time" -C dist -c "$name" | gzip -n >"dist/$name.tar.gz"
 (cd dist && sha256sum "$name.tar.gz" bin/* >SHA256SUMS)
-printf 'dist/%s.tar.gz\n' "$name"
+glibc=$(objdump -T dist/bin/shoal* 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1 || true)
+printf 'dist/%s.tar.gz, needs glibc %s or newer\n' "$name" "${glibc#GLIBC_}"

@@ -70,6 +70,34 @@ fn gateways_chosen_by_image_remember_more() {
     assert!(by_image > in_turn + 0.1, "in turn {in_turn:.3}, by image {by_image:.3}");
 }
 
+/// Every form has a boundary of its own, and the same image in it.
+#[test]
+fn the_same_image_in_another_form_goes_to_the_same_gateway() {
+    if haproxy::program().is_none() {
+        return eprintln!("{SKIPPED}");
+    }
+    let fleet = three_gateways("");
+    let haproxy = Haproxy::start(&fleet, "by_image").unwrap();
+    let image = images::noise(80, 1);
+    let answers = (0..9).map(|number| {
+        let boundary = format!("----boundary-{number}");
+        let mut body =
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\r\n")
+                .into_bytes();
+        body.extend_from_slice(&image);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let answer = Client::new().try_post(&format!("{}/predict", haproxy.url), &[("Content-Type", &kind)], &body);
+        answer.unwrap().json()["cache"].as_str().unwrap_or_default().to_owned()
+    });
+    let answers: Vec<_> = answers.collect();
+    assert_eq!(
+        (answers[0].as_str(), answers.iter().filter(|cache| *cache == "hit").count()),
+        ("miss", 8),
+        "{answers:?}"
+    );
+}
+
 /// Part of the requests that the asked gateway's memory answers; images of a Zipf mix.
 fn hit_ratio(url: &str) -> f64 {
     const IMAGES: usize = 800;

@@ -1,6 +1,8 @@
 //! `nats/accounts.conf`: each role can do its work, and nothing else.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
+mod forbidden;
+
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use shoal_testkit::nats::NatsServer;
 use shoal_testkit::process::binary;
 use shoal_testkit::{eventually, guarded, http, images, models};
 use tokio::sync::mpsc;
+
+use forbidden::Attempt::{Publish, Subscribe};
+use forbidden::FORBIDDEN;
 
 /// A client of one role, and what the server complains about to it.
 async fn connect(nats: &NatsServer, role: &str, inbox: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
@@ -111,99 +116,6 @@ fn as_operator(fleet: &Fleet) {
     fleet.shoal(&["fleet", "explain"]);
     fleet.shoal(&["provision", "--model", "another"]);
 }
-
-#[derive(Debug, Clone, Copy)]
-enum Attempt {
-    Publish(&'static str),
-    Subscribe(&'static str),
-}
-use Attempt::{Publish, Subscribe};
-
-const FORBIDDEN: [(&str, &str, &[Attempt]); 5] = [
-    (
-        "gateway",
-        "_INBOX_gateway",
-        &[
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.digits-bulk"),
-            Publish("$JS.ACK.JOBS.digits-bulk.1.1.1.1.0"),
-            Publish("$JS.API.STREAM.CREATE.MINE"),
-            Publish("$JS.API.STREAM.DELETE.JOBS"),
-            Publish("$JS.API.STREAM.PURGE.JOBS"),
-            Publish("$KV.shoal_fleet.digits"),
-            Publish("shoal.worker.forged"),
-            Subscribe("jobs.>"),
-            Subscribe("_INBOX.submitter.>"),
-            Subscribe("_INBOX_operator.>"),
-        ],
-    ),
-    (
-        "worker",
-        "_INBOX_worker",
-        &[
-            Publish("jobs.digits.bulk"),
-            Publish("predict.digits"),
-            Publish("$JS.API.STREAM.DELETE.JOBS"),
-            Publish("$JS.API.STREAM.MSG.DELETE.JOBS"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.mine"),
-            Publish("$JS.API.STREAM.MSG.GET.DEAD"),
-            Publish("$KV.shoal_jobs.forged"),
-            Publish("shoal.cache.forget"),
-            Publish("_INBOX_gateway.forged"),
-            Subscribe("jobs.>"),
-            Subscribe("results.>"),
-            Subscribe("predict.*"),
-            Subscribe("shoal.reply.>"),
-        ],
-    ),
-    (
-        "operator",
-        "_INBOX_operator",
-        &[
-            Publish("results.forged"),
-            Publish("shoal.reply.forged"),
-            Publish("shoal.worker.forged"),
-            Publish("$KV.shoal_cache.forged"),
-            Publish("$JS.ACK.JOBS.digits-bulk.1.1.1.1.0"),
-            Subscribe("_INBOX_gateway.>"),
-            Subscribe("shoal.reply.>"),
-        ],
-    ),
-    (
-        "exporter",
-        "_INBOX_exporter",
-        &[
-            Publish("jobs.digits.bulk"),
-            Publish("predict.digits"),
-            Publish("$JS.API.STREAM.MSG.GET.JOBS"),
-            Publish("$JS.API.DIRECT.GET.RESULTS.results.1"),
-            Publish("$JS.API.STREAM.PURGE.JOBS"),
-            Publish("$JS.API.CONSUMER.CREATE.RESULTS.mine"),
-            Subscribe("results.>"),
-            Subscribe(">"),
-        ],
-    ),
-    (
-        "submitter",
-        "_INBOX.submitter",
-        &[
-            Publish("results.forged"),
-            Publish("dead.digits.bulk"),
-            Publish("shoal.cache.forget"),
-            Publish("shoal.reply.forged"),
-            Publish("$KV.shoal_cache.forged"),
-            Publish("$JS.API.STREAM.MSG.GET.RESULTS"),
-            Publish("$JS.API.DIRECT.GET.RESULTS.results.1"),
-            Publish("$JS.API.CONSUMER.CREATE.RESULTS.mine"),
-            Publish("$JS.API.STREAM.INFO.JOBS"),
-            Subscribe("results.>"),
-            Subscribe("jobs.>"),
-            Subscribe("_INBOX.another.>"),
-            Subscribe("_INBOX.>"),
-            Subscribe("_INBOX_gateway.>"),
-            Subscribe("shoal.>"),
-        ],
-    ),
-];
 
 #[tokio::test]
 async fn no_role_can_do_anothers_work() {
