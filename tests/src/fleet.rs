@@ -23,6 +23,8 @@ pub struct FleetPlan {
     pub nats_url: Option<String>,
     /// Whether NATS is a cluster of three.
     pub cluster: bool,
+    /// nats-server of another release that the cluster starts with.
+    pub nats_before: Option<PathBuf>,
     /// Configuration file that all share.
     pub config: String,
     /// Workers are children of a supervisor, which restarts them.
@@ -49,6 +51,7 @@ impl Default for FleetPlan {
             threads: 1,
             nats_url: None,
             cluster: false,
+            nats_before: None,
             config: String::new(),
             supervised: false,
             scale: None,
@@ -75,7 +78,7 @@ pub struct Fleet {
 impl Fleet {
     /// Starts a fleet and waits until it is ready.
     pub fn start(plan: FleetPlan) -> Self {
-        let nats = if plan.cluster { NatsServer::cluster() } else { NatsServer::start() };
+        let nats = if plan.cluster { NatsServer::cluster_of(plan.nats_before.clone()) } else { NatsServer::start() };
         Self::start_on(nats, plan)
     }
 

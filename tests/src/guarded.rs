@@ -13,7 +13,7 @@ use crate::process::{binary, repository};
 pub fn server() -> NatsServer {
     let dir = TempDir::new().unwrap();
     let conf = prepare(dir.path(), &["accounts.conf", "server.conf", "single.conf"]);
-    NatsServer::start_as(dir, Setup { config: conf.join("single.conf"), env: Vec::new() })
+    NatsServer::start_as(dir, Setup { config: conf.join("single.conf"), env: Vec::new(), program: None })
 }
 
 /// Three servers with `production.conf`: accounts, TLS for clients, mutual TLS between servers.
@@ -21,7 +21,7 @@ pub fn cluster() -> NatsServer {
     let dir = TempDir::new().unwrap();
     let conf = prepare(dir.path(), &["accounts.conf", "production.conf"]);
     let env = certificates(&conf);
-    NatsServer::cluster_as(dir, Setup { config: conf.join("production.conf"), env })
+    NatsServer::cluster_as(dir, Setup { config: conf.join("production.conf"), env, program: None })
 }
 
 /// The configuration of gateways, workers and the operator's command that `shoal keys` wrote.

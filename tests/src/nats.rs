@@ -27,11 +27,13 @@ pub struct Setup {
     pub config: PathBuf,
     /// What the configuration takes from the environment.
     pub env: Vec<(&'static str, PathBuf)>,
+    /// The program, when it is not the one that `make setup` fetches.
+    pub program: Option<PathBuf>,
 }
 
 impl Setup {
     fn shipped(config: &str) -> Self {
-        Self { config: repository().join("nats").join(config), env: Vec::new() }
+        Self { config: repository().join("nats").join(config), env: Vec::new(), program: None }
     }
 }
 
@@ -62,7 +64,12 @@ impl NatsServer {
 
     /// Three servers that replicate, with the cluster configuration that ships.
     pub fn cluster() -> Self {
-        Self::cluster_as(TempDir::new().unwrap(), Setup::shipped("cluster.conf"))
+        Self::cluster_of(None)
+    }
+
+    /// The same of another release, until each is replaced.
+    pub fn cluster_of(program: Option<PathBuf>) -> Self {
+        Self::cluster_as(TempDir::new().unwrap(), Setup { program, ..Setup::shipped("cluster.conf") })
     }
 
     /// Three servers with a configuration of their own.
@@ -117,9 +124,10 @@ impl NatsServer {
         self.nodes[index].process.signal(signal);
     }
 
-    /// Waits until a server that was told to leave is gone, and starts it again.
+    /// Waits until a server that was told to leave is gone, and starts it again: the one that `make setup` fetches.
     pub fn replace_node(&mut self, index: usize) {
         self.nodes[index].process.wait();
+        self.setup.program = None;
         self.restart_node(index);
     }
 
@@ -148,8 +156,8 @@ impl NatsServer {
 }
 
 fn server(setup: &Setup) -> Command {
-    let program = locate::nats_server().expect("nats-server: run `make setup` first");
-    let mut command = Command::new(program);
+    let program = setup.program.clone().or_else(locate::nats_server);
+    let mut command = Command::new(program.expect("nats-server: run `make setup` first"));
     command.arg("--config").arg(&setup.config).args(["--addr", "127.0.0.1"]).envs(setup.env.iter().cloned());
     command
 }

@@ -34,7 +34,8 @@ fn fleet(models: &std::path::Path, cluster: bool) -> Fleet {
     models::add_brittle(models);
     let replicas = if cluster { 3 } else { 1 };
     let config = format!("[nats.topology]\nack_wait = \"1s\"\nmax_attempts = 3\nreplicas = {replicas}\n");
-    let plan = FleetPlan { config, cluster, supervised: true, ..FleetPlan::default() };
+    let nats_before = std::env::var_os("SHOAL_OLD_NATS_SERVER").map(Into::into);
+    let plan = FleetPlan { config, cluster, nats_before, supervised: true, ..FleetPlan::default() };
     let mut fleet = Fleet::start(FleetPlan { model: "brittle".into(), models_dir: Some(models.into()), ..plan });
     fleet.serve_also("digits");
     (0..3).for_each(|_| fleet.add_worker());
@@ -112,7 +113,8 @@ fn a_cluster_loses_a_server_and_no_job() {
     });
 }
 
-/// Each server in turn in lame duck mode, gone, and started again, as an upgrade does it.
+/// Each server in turn in lame duck mode, gone, and started again, as an upgrade does it: from the release that
+/// `SHOAL_OLD_NATS_SERVER` names to the one that `make setup` fetches.
 #[test]
 #[ignore = "minutes: run by `make chaos`"]
 fn long_upgrade_of_a_cluster_server_by_server() {

@@ -6,6 +6,8 @@ mod forbidden;
 use std::process::Command;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::{Client, ConnectOptions, Event};
 use futures_util::StreamExt;
 use rustix::process::Signal;
@@ -81,7 +83,34 @@ async fn each_role_can_do_its_work() {
     let mut consumers = jobs.consumers();
     assert!(consumers.next().await.unwrap().unwrap().name.starts_with("brittle-"));
 
+    give_up(&fleet, &queue).await;
     assert_eq!(violations(&fleet.nats), Vec::<String>::new());
+}
+
+/// A job that nobody settles: the gateway buries what the broker gives up, and looks for what it forgot.
+async fn give_up(fleet: &Fleet, submitter: &Context) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Shoal-Job", "given-up");
+    let queued =
+        submitter.publish_with_headers("jobs.another.bulk", headers, "no worker takes me".into()).await.unwrap();
+    queued.await.unwrap();
+    let (worker, _) = connect(&fleet.nats, "worker", "_INBOX_worker").await;
+    let jobs = async_nats::jetstream::new(worker);
+    let consumer: Consumer<pull::Config> = jobs.get_consumer_from_stream("another-bulk", "JOBS").await.unwrap();
+    let (gateway, _) = connect(&fleet.nats, "gateway", "_INBOX_gateway").await;
+    let gateway = async_nats::jetstream::new(gateway);
+    // The sweeper looks at all of them while anything is in the stream.
+    let mut consumers = gateway.get_stream("JOBS").await.unwrap().consumers();
+    assert!(consumers.next().await.unwrap().is_ok());
+    let results = gateway.get_stream_no_info("RESULTS").await.unwrap();
+    until(async || {
+        let mut dropped =
+            consumer.fetch().max_messages(1).expires(Duration::from_millis(200)).messages().await.unwrap();
+        while dropped.next().await.is_some() {}
+        let outcome = results.get_last_raw_message_by_subject("results.given-up").await;
+        outcome.is_ok_and(|outcome| String::from_utf8_lossy(&outcome.payload).contains("dead_lettered"))
+    })
+    .await;
 }
 
 fn over_http(fleet: &Fleet, image: &[u8]) {
