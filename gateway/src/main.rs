@@ -63,7 +63,10 @@ struct NatsFlags {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    follow_parent();
+    // A health check is started by whatever enters the container, which may leave before it has its answer.
+    if !cli.check {
+        follow_parent();
+    }
     telemetry::init();
     let config: GatewayConfig = match config::load("gateway", cli.config.as_deref(), &cli.flags) {
         Ok(config) => config,
@@ -99,15 +102,19 @@ async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> Exi
         Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
     };
     let shutdown = Shutdown::new();
-    let gateway = match Gateway::build(config, spans, &shutdown).await {
-        Ok(gateway) => gateway,
-        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
-    };
     let ordered = shutdown.clone();
     tokio::spawn(async move {
         signalled().await;
         ordered.order();
     });
+    let built = tokio::select! {
+        built = Gateway::build(config, spans, &shutdown) => built,
+        () = shutdown.ordered() => return ExitCode::SUCCESS,
+    };
+    let gateway = match built {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
+    };
     match gateway.run(listener, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &error),

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::process::Signal;
 use serde_norway::Value;
 use shoal_shared::locate;
-use shoal_testkit::process::{binary, repository};
-use shoal_testkit::{guarded, haproxy};
+use shoal_testkit::process::{Process, binary, repository};
+use shoal_testkit::{eventually, guarded, haproxy};
 
 fn read(path: &str) -> Value {
     let text = std::fs::read_to_string(repository().join(path)).unwrap();
@@ -71,6 +72,19 @@ fn the_binaries_take_what_kubernetes_gives_them() {
         let shown = succeeds(Command::new(binary(program)).args(args).env("SHOAL_CONFIG", &file));
         assert!(shown.contains("/etc/shoal/keys/") && shown.contains("replicas = 3"), "{shown}");
     }
+}
+
+/// The first process of a container gets no signal that it has not asked for: one that still looks for NATS has to
+/// have asked, or it is killed at the end of the grace period.
+#[test]
+fn a_worker_that_still_starts_heeds_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(binary("shoal-worker"));
+    command.args(["run", "--nats-url", "nats://127.0.0.1:1"]).env("SHOAL_WORKER_STARTUP_PATIENCE", "10m");
+    let mut worker = Process::start(command.current_dir(repository()), &dir.path().join("worker.log"));
+    eventually("the model is loaded", || worker.log().contains("model warmed up"));
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait().code(), Some(0), "it ended by the signal's default action");
 }
 
 #[test]
