@@ -97,7 +97,7 @@ fn every_nats_configuration_is_valid() {
     {
         std::fs::copy(file.path(), dir.path().join("conf").join(file.file_name())).unwrap();
     }
-    // production.conf starts in tests/accounts.rs, with certificates.
+    // production.conf starts in tests/accounts/, with certificates.
     for config in ["server.conf", "single.conf", "cluster.conf", "cluster-accounts.conf"] {
         let mut command = Command::new(locate::nats_server().expect("nats-server: run `make setup` first"));
         command.arg("-t").arg("-c").arg(dir.path().join("conf").join(config));
