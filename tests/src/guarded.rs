@@ -16,6 +16,16 @@ pub fn server() -> NatsServer {
     NatsServer::start_as(dir, Setup { config: conf.join("single.conf"), env: Vec::new(), program: None })
 }
 
+/// One server with `accounts.conf` that also asks every client for a certificate.
+pub fn server_that_asks_for_certificates() -> NatsServer {
+    let dir = TempDir::new().unwrap();
+    let conf = prepare(dir.path(), &["accounts.conf", "server.conf", "single.conf"]);
+    let config = conf.join("asking.conf");
+    let tls = "tls { cert_file: $CERT, key_file: $KEY, ca_file: $CA, verify: true }";
+    std::fs::write(&config, format!("include ./single.conf\n{tls}\n")).unwrap();
+    NatsServer::start_as(dir, Setup { config, env: certificates(&conf), program: None })
+}
+
 /// Three servers with `production.conf`: accounts, TLS for clients, mutual TLS between servers.
 pub fn cluster() -> NatsServer {
     let dir = TempDir::new().unwrap();

@@ -237,6 +237,24 @@ async fn until(holds: impl AsyncFn() -> bool) {
     }
 }
 
+#[test]
+fn a_certificate_is_shown_where_the_server_asks_for_one() {
+    let nats = guarded::server_that_asks_for_certificates();
+    let file = |name: &str| guarded::conf(&nats).join(name);
+    let provision = |certificate: &[(&str, &str)]| {
+        let mut command = Command::new(binary("shoal"));
+        command.args(["provision", "--model", "digits", "--nats-url", &nats.url()]);
+        command.env("SHOAL_CONFIG", file("shoal.toml")).env("SHOAL_NATS_CA_FILE", file("ca.pem"));
+        command.envs(certificate.iter().map(|(key, name)| (*key, file(name)))).output().unwrap()
+    };
+    let certificate = [("SHOAL_NATS_CERT_FILE", "cert.pem"), ("SHOAL_NATS_KEY_FILE", "key.pem")];
+    assert!(!provision(&[]).status.success());
+    let half = provision(&certificate[..1]);
+    assert!(String::from_utf8_lossy(&half.stderr).contains("nats.cert_file and nats.key_file go together"), "{half:?}");
+    let whole = provision(&certificate);
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+}
+
 /// `production.conf` as it ships: three servers, TLS, accounts.
 #[test]
 fn a_cluster_with_tls_and_accounts_answers() {
