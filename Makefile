@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos advice fuzz bench bench-cache seeds-report clean
+.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache seeds-report validate dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ chaos: setup ## Kill everything at random for minutes and account for every job
 	$(CHAOS) long
 	unshare --user --map-root-user --mount $(CHAOS) full_disk
 
+# Six hosts are network namespaces of a namespace of its own, which most systems let anybody have.
+hosts: setup ## Cut hosts off, slow their links down, and account for every job
+	cargo build --workspace --bins
+	cargo test --workspace --test hosts --no-run
+	unshare --user --map-root-user --mount --net sh -c 'mount -t tmpfs tmpfs /run && \
+	  cargo test --offline --workspace --test hosts -- --ignored --nocapture'
+
 advice: setup ## Follow what `shoal why` advises in three situations, and compare the gains (minutes)
 	cargo build --release --workspace --bins
 	SHOAL_BINARIES="$(TARGET_DIR)/release" cargo test --workspace --test bottleneck -- --ignored --nocapture
@@ -55,6 +62,13 @@ bench-cache: setup ## Measure repeated images against a bare warp handler
 
 seeds-report: setup ## Repeat the load tests of the systems replaced; writes docs/seeds.md (SEEDS, STRETCH, MODEL; 17 minutes)
 	@loadtest/seeds.py
+
+validate: setup ## Hold compose, Kubernetes and systemd files against their own tools, fetched where possible
+	@deploy/validate.sh
+
+dist: ## Build a release with checksums, completions and manual pages into dist/
+	cargo build --release --locked --workspace --bins
+	@deploy/dist.sh "$(TARGET_DIR)/release"
 
 clean: ## Remove what was built and fetched (not .shoal/, which holds a fleet's data)
 	cargo clean

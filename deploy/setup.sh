@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
-# With --observe also Prometheus, with --tests that, the nats command-line client and the Python clients
-# that tests speak through. Does nothing when all is in place.
+# With --observe also Prometheus, with --tests that, HAProxy, the nats command-line client and the Python
+# clients that tests speak through. Does nothing when all is in place.
 set -euo pipefail
 
 readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
 readonly MIN_NATS_CLI=0.3.1
 readonly MIN_PROMETHEUS=2.42.0 # Debian 12's
+readonly MIN_HAPROXY=2.6.0     # Debian 12's
 
 ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 readonly ROOT
@@ -25,6 +26,7 @@ main() {
     prepare_onnxruntime
     if [[ $what ]]; then prepare_prometheus; fi
     if [[ $what == --tests ]]; then
+        prepare_haproxy
         prepare_nats_cli
         prepare_python
     fi
@@ -172,17 +174,69 @@ prepare_prometheus() {
     fi
 }
 
-# With lists of its own when the system has none: neither needs root.
 fetch_prometheus() (
     cd "$SCRATCH"
-    if ! apt-get download prometheus; then
-        mkdir -p apt/lists/partial apt/archives/partial
-        local -a own=(-o "Dir::State::lists=$SCRATCH/apt/lists" -o "Dir::Cache=$SCRATCH/apt" -o APT::Sandbox::User=)
-        apt-get "${own[@]}" update && apt-get "${own[@]}" download prometheus
-    fi
+    apt_download prometheus
     dpkg-deb -x prometheus_*.deb deb
     mv deb/usr/bin/prometheus deb/usr/bin/promtool files/
     at_least "$MIN_PROMETHEUS" "$(files/prometheus --version 2>&1)"
+)
+
+# apt_download PACKAGE...: with lists of its own when the system has none: neither needs root.
+apt_download() {
+    if apt-get download "$@"; then return; fi
+    mkdir -p apt/lists/partial apt/archives/partial
+    APT_OWN=(-o "Dir::State::lists=$SCRATCH/apt/lists" -o "Dir::Cache=$SCRATCH/apt" -o APT::Sandbox::User=)
+    apt-get "${APT_OWN[@]}" update && apt-get "${APT_OWN[@]}" download "$@"
+}
+APT_OWN=()
+
+# ---- HAProxy, for tests ----
+
+prepare_haproxy() {
+    local found
+    if found=$(PATH=$PATH:/usr/sbin find_program haproxy "$MIN_HAPROXY" "" -v); then
+        link "$found" "$TOOLS/bin/haproxy"
+        return
+    fi
+    if is_current haproxy debian "$TOOLS/bin/haproxy"; then return; fi
+    if ! has apt-get || ! has dpkg-deb; then
+        say "no haproxy >= $MIN_HAPROXY on the PATH and no apt-get: tests that need it will be skipped"
+        return
+    fi
+    say "fetching Debian's haproxy"
+    scratch
+    if fetch_haproxy >"$SCRATCH/log" 2>&1; then
+        rm -rf "$TOOLS/haproxy"
+        mv "$SCRATCH/haproxy" "$TOOLS/haproxy"
+        install_file haproxy "$TOOLS/bin"
+        mark_current haproxy debian
+    else
+        tail -n 3 "$SCRATCH/log" >&2
+        say "Debian's haproxy could not be fetched: tests that need it will be skipped"
+    fi
+}
+
+# It links libraries that a system without it has not, so they come along, for its eyes only.
+fetch_haproxy() (
+    cd "$SCRATCH"
+    mkdir haproxy
+    apt_download haproxy
+    dpkg-deb -x haproxy_*.deb deb
+    mv deb/usr/sbin/haproxy haproxy/haproxy
+    if ldd haproxy/haproxy | grep -q 'not found'; then
+        local libraries deb
+        libraries=$(apt-cache "${APT_OWN[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts \
+            --no-breaks --no-replaces --no-enhances haproxy | grep -E '^lib' | grep -vE '^lib(c6|gcc|stdc)' | sort -u)
+        # shellcheck disable=SC2086 # a list of names
+        apt_download $libraries
+        for deb in lib*.deb; do dpkg-deb -x "$deb" libraries; done
+        find libraries -name 'lib*.so*' -exec mv -n {} haproxy/ \;
+    fi
+    # shellcheck disable=SC2016 # expands when it runs
+    printf '#!/bin/sh\nhere=${0%%/*}/../haproxy\nLD_LIBRARY_PATH=$here exec "$here/haproxy" "$@"\n' >files/haproxy
+    chmod +x files/haproxy
+    at_least "$MIN_HAPROXY" "$(LD_LIBRARY_PATH=haproxy haproxy/haproxy -v)"
 )
 
 # ---- Python clients, for tests ----
@@ -219,12 +273,12 @@ prepare_python() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
-# find_program NAME MIN-VERSION [FIRST-CANDIDATE]: prints the path of a new enough one outside .tools/.
+# find_program NAME MIN-VERSION [FIRST-CANDIDATE] [VERSION-FLAG]: prints the path of a new enough one outside .tools/.
 find_program() {
-    local name=$1 min=$2 candidate
+    local name=$1 min=$2 flag=${4---version} candidate
     while IFS= read -r candidate; do
         if [[ -f $candidate && -x $candidate ]] && ! is_inside_tools "$candidate" &&
-            at_least "$min" "$("$candidate" --version 2>/dev/null </dev/null || true)"; then
+            at_least "$min" "$("$candidate" "$flag" 2>/dev/null </dev/null || true)"; then
             absolute "$candidate"
             return
         fi

@@ -94,6 +94,7 @@ impl Gateway {
         let address = listener.local_addr()?;
         // Workers answer the roll call at once; a request in between would be told that there are none.
         let _ = tokio::time::timeout(ROLL_CALL, predictor.models().fleet().until_any_ready()).await;
+        self.bus.check_permissions()?;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
         notify::ready();
         let routes = http::routes(self.front, self.registry);

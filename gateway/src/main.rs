@@ -10,6 +10,7 @@ use serde::Serialize;
 use shoal_gateway::app::Gateway;
 use shoal_gateway::config::GatewayConfig;
 use shoal_shared::config;
+use shoal_shared::process::check;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
@@ -31,6 +32,9 @@ struct Cli {
     /// Show the effective configuration and leave
     #[arg(long)]
     print_config: bool,
+    /// Ask the gateway that listens at the configured address whether it is ready, and leave: 0 means yes
+    #[arg(long)]
+    check: bool,
     #[command(flatten)]
     flags: Flags,
 }
@@ -69,7 +73,10 @@ struct NatsFlags {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    follow_parent();
+    // A health check is started by whatever enters the container, which may leave before it has its answer.
+    if !cli.check {
+        follow_parent();
+    }
     telemetry::init();
     let config: GatewayConfig = match config::load("gateway", cli.config.as_deref(), &cli.flags) {
         Ok(config) => config,
@@ -78,6 +85,9 @@ fn main() -> ExitCode {
     if cli.print_config {
         print!("{}", config::print("gateway", &config));
         return ExitCode::SUCCESS;
+    }
+    if cli.check {
+        return check::ready(config.listen);
     }
     let threads = if config.threads == 0 { available_cores() } else { config.threads };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -105,15 +115,19 @@ async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> Exi
     let listen = listener.local_addr().unwrap_or(config.listen);
     let config = GatewayConfig { listen, ..config };
     let shutdown = Shutdown::new();
-    let gateway = match Gateway::build(config, spans, &shutdown).await {
-        Ok(gateway) => gateway,
-        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
-    };
     let ordered = shutdown.clone();
     tokio::spawn(async move {
         signalled().await;
         ordered.order();
     });
+    let built = tokio::select! {
+        built = Gateway::build(config, spans, &shutdown) => built,
+        () = shutdown.ordered() => return ExitCode::SUCCESS,
+    };
+    let gateway = match built {
+        Ok(gateway) => gateway,
+        Err(error) => return fail(EXIT_UNAVAILABLE, &error),
+    };
     match gateway.run(listener, shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &error),

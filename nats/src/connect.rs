@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, Event};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::breaker::Breaker;
+use crate::denied::Denied;
+use crate::identity::{hint, options, refusal};
 use crate::topology::TopologyConfig;
 
 /// How to reach NATS, and the shape of what is kept there.
@@ -25,6 +27,10 @@ pub struct BusConfig {
     pub credentials_file: Option<PathBuf>,
     /// Certificate authority for TLS.
     pub ca_file: Option<PathBuf>,
+    /// Certificate by which the server is to know this process, with `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// Private key of `cert_file`.
+    pub key_file: Option<PathBuf>,
     /// Prefix of this process's private inboxes; must begin with `_INBOX`.
     pub inbox_prefix: String,
     /// Streams, consumers and buckets.
@@ -38,6 +44,8 @@ impl Default for BusConfig {
             nkey_file: None,
             credentials_file: None,
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             inbox_prefix: "_INBOX".into(),
             topology: TopologyConfig::default(),
         }
@@ -53,6 +61,14 @@ pub enum BusError {
         /// The address tried.
         url: String,
         /// What the client library said.
+        reason: String,
+    },
+    /// A server answers and does not let this process in, or it is not to be trusted.
+    #[error("NATS at {url} refuses the connection: {reason}")]
+    Refused {
+        /// The address tried.
+        url: String,
+        /// What is wrong, and where to set it right.
         reason: String,
     },
     /// A local file needed for the connection cannot be used.
@@ -82,10 +98,10 @@ impl BusError {
     }
 }
 
-/// Longest wait between attempts to reconnect.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// How long a publish or API request may wait for the server's answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How a refused subscription to this process's own answers begins: without it nothing is answered.
+const OWN_INBOX: &str = "subscribe to _INBOX";
 /// Publishes that may wait for their acknowledgement at once.
 const MAX_PUBLISHES_IN_FLIGHT: usize = 4096;
 
@@ -99,6 +115,7 @@ pub struct Bus {
     connections: watch::Receiver<Connections>,
     patient_until: Instant,
     pub(crate) breaker: Breaker,
+    denied: Denied,
 }
 
 /// State of the connection.
@@ -116,13 +133,26 @@ impl Bus {
         let deadline = Instant::now() + patience;
         loop {
             let (sender, connections) = watch::channel(Connections::default());
-            let options = options(config, name, sender)?;
+            let denied = Denied::default();
+            let options = options(config, name)?.event_callback({
+                let denied = denied.clone();
+                move |event| {
+                    follow(&sender, &denied, &event);
+                    std::future::ready(())
+                }
+            });
             let error = match options.connect(config.url.split(',').map(str::trim).collect::<Vec<_>>()).await {
-                Ok(client) => return Ok(Self::over(client, config, connections, deadline)),
+                Ok(client) => {
+                    let bus = Self::over(client, config, connections, deadline);
+                    return Ok(Self { denied, ..bus });
+                }
                 Err(error) => error,
             };
+            if let Some(reason) = refusal(&error) {
+                return Err(BusError::Refused { url: config.url.clone(), reason });
+            }
             if Instant::now() >= deadline {
-                return Err(BusError::Unreachable { url: config.url.clone(), reason: error.to_string() });
+                return Err(BusError::Unreachable { url: config.url.clone(), reason: hint(&error) });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -147,6 +177,7 @@ impl Bus {
             connections,
             patient_until,
             breaker: Breaker::default(),
+            denied: Denied::default(),
         }
     }
 
@@ -162,6 +193,11 @@ impl Bus {
                 Ok(found) => return Ok(found),
                 Err(error) => error.to_string(),
             };
+            // The request itself only times out. What it was about is a token of what it asked for.
+            let about = what.rsplit(' ').next().unwrap_or_default();
+            if let Some(denied) = self.denied.about(|what| what.contains(about) || what.contains(OWN_INBOX)) {
+                return Err(BusError::request(what.to_owned(), format!("NATS does not let this user {denied}")));
+            }
             if error.contains("not found") {
                 let what = format!("{what} (made by `shoal up` or `shoal provision`)");
                 return Err(BusError::request(what, error));
@@ -170,6 +206,18 @@ impl Bus {
                 return Err(BusError::request(what.to_owned(), error));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// An error when the server has refused something since the connection was made: a process that starts
+    /// with a wrong user would only ever time out.
+    pub fn check_permissions(&self) -> Result<(), BusError> {
+        match self.denied.about(|_| true) {
+            None => Ok(()),
+            Some(what) => {
+                let reason = format!("it does not let this user {what} (nats/accounts.conf, nats.inbox_prefix)");
+                Err(BusError::Refused { url: self.url.clone(), reason })
+            }
         }
     }
 
@@ -204,43 +252,7 @@ impl Bus {
     }
 }
 
-fn options(
-    config: &BusConfig,
-    name: &str,
-    connections: watch::Sender<Connections>,
-) -> Result<ConnectOptions, BusError> {
-    let mut options = ConnectOptions::new()
-        .name(name)
-        .custom_inbox_prefix(&config.inbox_prefix)
-        .max_reconnects(None)
-        .reconnect_delay_callback(|attempt| {
-            let doubled = Duration::from_millis(10) * 2u32.saturating_pow(attempt.min(16) as u32);
-            doubled.min(MAX_RECONNECT_DELAY)
-        })
-        .ping_interval(Duration::from_secs(10))
-        .connection_timeout(Duration::from_secs(3))
-        .event_callback(move |event| {
-            follow(&connections, &event);
-            std::future::ready(())
-        });
-    if let Some(path) = &config.nkey_file {
-        options = options.nkey(read(path)?.trim().to_owned());
-    }
-    if let Some(path) = &config.credentials_file {
-        let bad = |error: std::io::Error| BusError::File { path: path.clone(), reason: error.to_string() };
-        options = options.credentials(&read(path)?).map_err(bad)?;
-    }
-    if let Some(path) = &config.ca_file {
-        options = options.add_root_certificates(path.clone()).require_tls(true);
-    }
-    Ok(options)
-}
-
-fn read(path: &PathBuf) -> Result<String, BusError> {
-    std::fs::read_to_string(path).map_err(|error| BusError::File { path: path.clone(), reason: error.to_string() })
-}
-
-fn follow(connections: &watch::Sender<Connections>, event: &Event) {
+fn follow(connections: &watch::Sender<Connections>, denied: &Denied, event: &Event) {
     match event {
         Event::Connected => connections.send_modify(|state| {
             state.up = true;
@@ -248,6 +260,7 @@ fn follow(connections: &watch::Sender<Connections>, event: &Event) {
         }),
         Event::Disconnected | Event::Closed => connections.send_modify(|state| state.up = false),
         // Permission violations arrive only here; the request itself just times out.
+        Event::ServerError(error) if denied.hear(&error.to_string()) => {}
         Event::ServerError(error) => tracing::warn!(%error, "NATS reports an error"),
         Event::ClientError(error) => tracing::warn!(%error, "NATS client error"),
         Event::SlowConsumer(_) => tracing::warn!("a subscription overflowed: messages were dropped"),

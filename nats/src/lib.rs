@@ -12,6 +12,8 @@
 //! | [`subjects`] | every subject, built and parsed |
 //! | [`topology`] | every stream, consumer and bucket, field by field |
 //! | [`ensure`] | applying the topology: idempotent, refuses unsafe changes |
+//! | `identity` | who this process is to NATS |
+//! | `denied` | what the server does not let this process do |
 //! | `breaker` | refusing at once while the broker takes jobs and does not answer |
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
@@ -49,9 +51,11 @@ pub mod claims;
 pub mod connect;
 pub mod dead;
 pub mod delivery;
+mod denied;
 pub mod describe;
 pub mod ensure;
 pub mod feedback;
+mod identity;
 pub mod listing;
 pub mod peers;
 pub mod presence;

@@ -110,7 +110,7 @@ impl Default for TopologyConfig {
             max_model_bytes: 4 << 30,
             dead_ttl: Duration::from_secs(7 * 24 * 3600),
             kept_ttl: Duration::from_secs(7 * 24 * 3600),
-            max_kept_bytes: 2 << 30,
+            max_kept_bytes: 512 << 20,
         }
     }
 }
@@ -270,7 +270,7 @@ impl TopologyConfig {
 
     fn feedback(&self) -> Config {
         Config {
-            max_bytes: 1 << 30,
+            max_bytes: 256 << 20,
             max_message_size: 16 * 1024,
             discard: DiscardPolicy::New,
             ..self.base(FEEDBACK, "What people said of predictions", vec!["feedback.*".into()])
@@ -292,7 +292,7 @@ impl TopologyConfig {
         Config {
             retention: RetentionPolicy::WorkQueue,
             max_age: self.result_ttl * 24,
-            max_bytes: 256 << 20,
+            max_bytes: 64 << 20,
             max_message_size: 16 * 1024,
             discard: DiscardPolicy::New,
             ..self.base(WEBHOOKS, "Calls to be made about jobs", vec!["webhooks.*".into()])

@@ -1,6 +1,7 @@
 //! What every `main` needs: telemetry, shutdown, the admin server, exit codes.
 
 pub mod admin;
+pub mod check;
 pub mod host;
 pub mod memory;
 pub mod notify;

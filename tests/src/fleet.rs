@@ -1,6 +1,6 @@
 //! A whole fleet of real processes: nats-server, gateways, workers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::eventually;
@@ -25,12 +25,18 @@ pub struct FleetPlan {
     pub nats_url: Option<String>,
     /// Whether NATS is a cluster of three.
     pub cluster: bool,
+    /// nats-server of another release that the cluster starts with.
+    pub nats_before: Option<PathBuf>,
     /// Configuration file that all share.
     pub config: String,
     /// Workers are children of a supervisor, which restarts them.
     pub supervised: bool,
     /// The supervisor decides, between these numbers of workers.
     pub scale: Option<(usize, usize)>,
+    /// Folder with the gateway's binary, when it is of another release.
+    pub gateway_binaries: Option<PathBuf>,
+    /// Folder with the workers' binary, when it is of another release.
+    pub worker_binaries: Option<PathBuf>,
     /// Environment of the gateway.
     pub gateway_env: Vec<(String, String)>,
     /// Environment of the workers.
@@ -48,9 +54,12 @@ impl Default for FleetPlan {
             threads: 1,
             nats_url: None,
             cluster: false,
+            nats_before: None,
             config: String::new(),
             supervised: false,
             scale: None,
+            gateway_binaries: None,
+            worker_binaries: None,
             gateway_env,
             worker_env,
         }
@@ -72,7 +81,7 @@ pub struct Fleet {
 impl Fleet {
     /// Starts a fleet and waits until it is ready.
     pub fn start(plan: FleetPlan) -> Self {
-        let nats = if plan.cluster { NatsServer::cluster() } else { NatsServer::start() };
+        let nats = if plan.cluster { NatsServer::cluster_of(plan.nats_before.clone()) } else { NatsServer::start() };
         Self::start_on(nats, plan)
     }
 
@@ -108,7 +117,7 @@ impl Fleet {
 
     /// Starts one more worker, for any provisioned model.
     pub fn add_worker_for(&mut self, model: &str) {
-        let mut command = Command::new(binary("shoal-worker"));
+        let mut command = Command::new(of_release(self.plan.worker_binaries.as_deref(), "shoal-worker"));
         command.args(["run", "--model", model]);
         self.launch_worker(command);
     }
@@ -121,7 +130,7 @@ impl Fleet {
 
     /// Starts one more supervisor.
     pub fn add_supervisor(&mut self) {
-        let mut command = Command::new(binary("shoal-worker"));
+        let mut command = Command::new(of_release(self.plan.worker_binaries.as_deref(), "shoal-worker"));
         command.args(["fleet", "--model", &self.models()]);
         match self.plan.scale {
             Some((min, max)) => command.args(["--min", &min.to_string(), "--max", &max.to_string()]),
@@ -163,7 +172,7 @@ impl Fleet {
     fn launch_gateway(&mut self, listen: &str) -> (Process, String) {
         self.started += 1;
         let log = self.nats.dir().join(format!("gateway-{}.log", self.started));
-        let mut command = Command::new(binary("shoal-gateway"));
+        let mut command = Command::new(of_release(self.plan.gateway_binaries.as_deref(), "shoal-gateway"));
         command.args(["--listen", listen, "--nats-url", &self.nats_url(), "--default-model", &self.plan.model]);
         command.env("SHOAL_CONFIG", self.config());
         command.envs(self.plan.gateway_env.iter().cloned()).current_dir(repository());
@@ -214,6 +223,10 @@ impl Fleet {
             .map(|admin| metric(&format!("http://{admin}/metrics"), series))
             .sum()
     }
+}
+
+fn of_release(folder: Option<&Path>, name: &str) -> PathBuf {
+    folder.map_or_else(|| binary(name), |folder| folder.join(name))
 }
 
 /// The value of one series of a metrics page; 0 when it is absent.

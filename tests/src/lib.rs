@@ -6,6 +6,9 @@
 pub mod bus;
 pub mod chaos;
 pub mod fleet;
+pub mod guarded;
+pub mod haproxy;
+pub mod hosts;
 pub mod http;
 pub mod images;
 pub mod load;

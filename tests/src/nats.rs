@@ -16,7 +16,25 @@ pub struct NatsServer {
     nodes: Vec<Node>,
     /// Of a cluster: three for clients, three for routes, three for monitoring.
     ports: Vec<u16>,
+    setup: Setup,
     dir: TempDir,
+}
+
+/// The configuration file that servers start with, and their environment.
+#[derive(Clone)]
+pub struct Setup {
+    /// Of the project's `nats/`, or a copy of it elsewhere.
+    pub config: PathBuf,
+    /// What the configuration takes from the environment.
+    pub env: Vec<(&'static str, PathBuf)>,
+    /// The program, when it is not the one that `make setup` fetches.
+    pub program: Option<PathBuf>,
+}
+
+impl Setup {
+    fn shipped(config: &str) -> Self {
+        Self { config: repository().join("nats").join(config), env: Vec::new(), program: None }
+    }
 }
 
 struct Node {
@@ -32,19 +50,33 @@ impl NatsServer {
 
     /// One server that keeps its store under `dir`.
     pub fn start_on(dir: TempDir) -> Self {
-        let process = launch(dir.path(), "-1");
+        Self::start_as(dir, Setup::shipped("server.conf"))
+    }
+
+    /// One server with a configuration of its own.
+    pub fn start_as(dir: TempDir, setup: Setup) -> Self {
+        let process = launch(dir.path(), &setup, "-1");
         let port = port_of(dir.path(), process.pid());
-        let server = Self { nodes: vec![Node { process, port }], ports: Vec::new(), dir };
+        let server = Self { nodes: vec![Node { process, port }], ports: Vec::new(), setup, dir };
         server.wait_until_up();
         server
     }
 
     /// Three servers that replicate, with the cluster configuration that ships.
     pub fn cluster() -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::cluster_of(None)
+    }
+
+    /// The same of another release, until each is replaced.
+    pub fn cluster_of(program: Option<PathBuf>) -> Self {
+        Self::cluster_as(TempDir::new().unwrap(), Setup { program, ..Setup::shipped("cluster.conf") })
+    }
+
+    /// Three servers with a configuration of their own.
+    pub fn cluster_as(dir: TempDir, setup: Setup) -> Self {
         let ports = free_ports(9);
-        let node = |index| Node { process: launch_node(dir.path(), &ports, index), port: ports[index] };
-        let server = Self { nodes: (0..3).map(node).collect(), ports, dir };
+        let node = |index| Node { process: launch_node(dir.path(), &setup, &ports, index), port: ports[index] };
+        let server = Self { nodes: (0..3).map(node).collect(), ports, setup, dir };
         server.wait_until_up();
         server
     }
@@ -80,9 +112,9 @@ impl NatsServer {
         self.kill_node(index);
         let dir = self.dir.path();
         self.nodes[index].process = if self.nodes.len() == 1 {
-            launch(dir, &self.nodes[index].port.to_string())
+            launch(dir, &self.setup, &self.nodes[index].port.to_string())
         } else {
-            launch_node(dir, &self.ports, index)
+            launch_node(dir, &self.setup, &self.ports, index)
         };
         self.wait_until_up();
     }
@@ -90,6 +122,18 @@ impl NatsServer {
     /// Sends a signal to one server.
     pub fn signal_node(&self, index: usize, signal: Signal) {
         self.nodes[index].process.signal(signal);
+    }
+
+    /// Waits until a server that was told to leave is gone, and starts it again: the one that `make setup` fetches.
+    pub fn replace_node(&mut self, index: usize) {
+        self.nodes[index].process.wait();
+        self.setup.program = None;
+        self.restart_node(index);
+    }
+
+    /// What a server has printed so far.
+    pub fn log(&self, index: usize) -> String {
+        self.nodes[index].process.log()
     }
 
     /// A folder that lives as long as the server.
@@ -111,23 +155,23 @@ impl NatsServer {
     }
 }
 
-fn server(config: &str) -> Command {
-    let program = locate::nats_server().expect("nats-server: run `make setup` first");
-    let mut command = Command::new(program);
-    command.arg("--config").arg(repository().join("nats").join(config)).args(["--addr", "127.0.0.1"]);
+fn server(setup: &Setup) -> Command {
+    let program = setup.program.clone().or_else(locate::nats_server);
+    let mut command = Command::new(program.expect("nats-server: run `make setup` first"));
+    command.arg("--config").arg(&setup.config).args(["--addr", "127.0.0.1"]).envs(setup.env.iter().cloned());
     command
 }
 
-fn launch(dir: &Path, port: &str) -> Process {
-    let mut command = server("server.conf");
+fn launch(dir: &Path, setup: &Setup, port: &str) -> Process {
+    let mut command = server(setup);
     command.args(["--port", port, "--jetstream", "--store_dir"]).arg(dir.join("store"));
     command.arg("--ports_file_dir").arg(dir);
     Process::start(&mut command, &dir.join("nats-server.log"))
 }
 
-fn launch_node(dir: &Path, ports: &[u16], index: usize) -> Process {
+fn launch_node(dir: &Path, setup: &Setup, ports: &[u16], index: usize) -> Process {
     let routes: Vec<_> = ports[3..6].iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-    let mut command = server("cluster.conf");
+    let mut command = server(setup);
     command.env("NODE", format!("n{}", index + 1)).env("DATA", dir.join(format!("store-{index}")));
     command.args(["--port", &ports[index].to_string(), "--http_port", &ports[index + 6].to_string()]);
     command.args(["--cluster", &routes[index], "--routes", &routes.join(",")]);

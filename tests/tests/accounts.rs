@@ -323,17 +323,7 @@ fn other_pages_may_ask_when_they_are_named() {
 fn odd_credentials_ids_and_bodies_never_break_anything() {
     let fleet = fleet(&[("SHOAL_GATEWAY_AUTH__MODE", "optional")]);
     let long = "x".repeat(20_000);
-    let odd = [
-        "",
-        " ",
-        "Bearer",
-        "Bearer ",
-        "Bearer a.b.c",
-        "Bearer shoal_",
-        "Basic YTpi",
-        "Bearer ..",
-        &long,
-    ];
+    let odd = ["", " ", "Bearer", "Bearer ", "Bearer a.b.c", "Bearer shoal_", "Basic YTpi", "Bearer ..", &long];
     let token = format!("Bearer eyJhbGciOiJub25lIn0.{}.", "e30");
     for sent in odd.iter().copied().chain([token.as_str()]) {
         for path in

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use shoal_testkit::bus::Streams;
+use shoal_testkit::chaos::collect::collect;
 use shoal_testkit::chaos::ledger::{Balance, Entry, Face, Kind, Ledger};
 use shoal_testkit::chaos::load::Load;
-use shoal_testkit::chaos::trouble::Troublemaker;
+use shoal_testkit::chaos::trouble::{Troublemaker, leader, wait_until_whole};
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http::Client;
 use shoal_testkit::nats::NatsServer;
@@ -32,7 +34,8 @@ fn fleet(models: &std::path::Path, cluster: bool) -> Fleet {
     models::add_brittle(models);
     let replicas = if cluster { 3 } else { 1 };
     let config = format!("[nats.topology]\nack_wait = \"1s\"\nmax_attempts = 3\nreplicas = {replicas}\n");
-    let plan = FleetPlan { config, cluster, supervised: true, ..FleetPlan::default() };
+    let nats_before = std::env::var_os("SHOAL_OLD_NATS_SERVER").map(Into::into);
+    let plan = FleetPlan { config, cluster, nats_before, supervised: true, ..FleetPlan::default() };
     let mut fleet = Fleet::start(FleetPlan { model: "brittle".into(), models_dir: Some(models.into()), ..plan });
     fleet.serve_also("digits");
     (0..3).for_each(|_| fleet.add_worker());
@@ -42,50 +45,37 @@ fn fleet(models: &std::path::Path, cluster: bool) -> Fleet {
 }
 
 fn run(scenario: &Scenario) {
+    account(scenario.cluster, |fleet, ledger, seed| {
+        let mut maker = Troublemaker::new(seed, 1);
+        while maker.troubles().kills() < scenario.kills || ledger.len() < scenario.jobs {
+            maker.strike(fleet);
+        }
+        maker.troubles().to_string()
+    });
+}
+
+/// Loads a fleet while `trouble` happens to it, and accounts for every job. `trouble` gives what it did.
+fn account(cluster: bool, trouble: impl FnOnce(&mut Fleet, &Ledger, u64) -> String) {
     let (seed, begun) = (seed(), Instant::now());
     let models = tempfile::tempdir().unwrap();
-    let mut fleet = fleet(models.path(), scenario.cluster);
+    let mut fleet = fleet(models.path(), cluster);
     let ledger = Arc::new(Ledger::default());
     let gateways = fleet.gateways.iter().map(|(_, url)| url.clone()).collect();
     let load = Load::start(gateways, &fleet.nats.url(), seed, ledger.clone());
-    let mut maker = Troublemaker::new(seed, 1);
-    while maker.troubles().kills() < scenario.kills || ledger.len() < scenario.jobs {
-        maker.strike(&mut fleet);
-    }
+    let done = trouble(&mut fleet, &ledger, seed);
     load.stop();
     fleet.wait_ready(4);
-    collect(&fleet, &ledger);
+    let gateways: Vec<_> = fleet.gateways.iter().map(|(_, url)| url.clone()).collect();
+    collect(&gateways, &fleet.nats.url(), &ledger);
     let balance = ledger.balance();
     let deaths = fleet.shoal(&["dead", "list"]);
-    println!("\nchaos: seed {seed}, {:?}, {}\n{balance}\n", begun.elapsed(), maker.troubles());
+    println!("\nchaos: seed {seed}, {:?}, {done}\n{balance}\n", begun.elapsed());
     check(&fleet, &balance, &ledger, &deaths);
 }
 
-/// Waits for the outcome of everything that was accepted, and looks at each twice: in the stream and
-/// through a gateway.
-fn collect(fleet: &Fleet, ledger: &Ledger) {
-    let (streams, client) = (Streams::connect(&fleet.nats.url()), Client::new());
-    let mut open: Vec<usize> = (0..ledger.len()).collect();
-    let entries = ledger.entries();
-    let patience = Instant::now() + Duration::from_secs(120);
-    while !open.is_empty() && Instant::now() < patience {
-        open.retain(|&place| {
-            let Some(id) = &entries[place].id else { return false };
-            let outcome = match entries[place].kind {
-                Kind::Async => {
-                    let gateway = &fleet.gateways[place % fleet.gateways.len()].1;
-                    client.try_get(&format!("{gateway}/jobs/{id}")).unwrap().json()["result"].clone()
-                }
-                Kind::Sync | Kind::Published => streams.result(id),
-            };
-            let Some(face) = Face::of(&outcome) else { return true };
-            ledger.show(place, face);
-            if let Some(face) = Face::of(&streams.result(id)) {
-                ledger.show(place, face);
-            }
-            false
-        });
-    }
+fn accepts(jobs: usize, ledger: &Ledger) {
+    let enough = ledger.len() + jobs;
+    eventually("jobs are accepted", || ledger.len() >= enough);
 }
 
 fn check(fleet: &Fleet, balance: &Balance, ledger: &Ledger, deaths: &str) {
@@ -106,6 +96,39 @@ fn check(fleet: &Fleet, balance: &Balance, ledger: &Ledger, deaths: &str) {
 #[test]
 fn nothing_accepted_is_lost_whatever_is_killed() {
     run(&Scenario { cluster: false, jobs: 1500, kills: 12 });
+}
+
+#[test]
+fn a_cluster_loses_a_server_and_no_job() {
+    account(true, |fleet, ledger, _| {
+        accepts(100, ledger);
+        wait_until_whole(fleet);
+        let lost = leader(fleet).unwrap();
+        fleet.nats.kill_node(lost);
+        accepts(200, ledger);
+        fleet.nats.restart_node(lost);
+        wait_until_whole(fleet);
+        accepts(100, ledger);
+        format!("server {} of three killed, later started again", lost + 1)
+    });
+}
+
+/// Each server in turn in lame duck mode, gone, and started again, as an upgrade does it: from the release that
+/// `SHOAL_OLD_NATS_SERVER` names to the one that `make setup` fetches.
+#[test]
+#[ignore = "minutes: run by `make chaos`"]
+fn long_upgrade_of_a_cluster_server_by_server() {
+    account(true, |fleet, ledger, _| {
+        for server in 0..3 {
+            accepts(200, ledger);
+            wait_until_whole(fleet);
+            fleet.nats.signal_node(server, Signal::USR2);
+            fleet.nats.replace_node(server);
+        }
+        wait_until_whole(fleet);
+        accepts(200, ledger);
+        "three servers replaced, one after the other".to_owned()
+    });
 }
 
 #[test]

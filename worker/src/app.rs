@@ -72,6 +72,7 @@ impl Worker {
         let (roll, changed) = (Roll::default(), Arc::new(Notify::new()));
         let mut holder = Holder::new(means.clone(), loader, followed, roll.clone(), changed.clone());
         let first = holder.load_first().await?;
+        means.bus.check_permissions()?;
         Ok(Self { means, holder, first, roll, changed, registry, background })
     }
 

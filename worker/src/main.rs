@@ -36,6 +36,8 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Ask the worker at the configured admin address whether it is ready, and leave: 0 means yes
+    Check(Options),
 }
 
 #[derive(Args)]
@@ -93,10 +95,14 @@ fn main() -> ExitCode {
         return fail(EXIT_SOFTWARE, &error);
     }
     let cli = Cli::parse();
-    follow_parent();
+    let asks = matches!(cli.command, Command::Check(_));
+    // A health check is started by whatever enters the container, which may leave before it has its answer.
+    if !asks {
+        follow_parent();
+    }
     telemetry::init();
     let (options, scale) = match cli.command {
-        Command::Run(options) => (options, None),
+        Command::Run(options) | Command::Check(options) => (options, None),
         Command::Fleet { scale, options } => (options, Some(scale)),
     };
     let config = match load(&options, scale) {
@@ -106,6 +112,12 @@ fn main() -> ExitCode {
     if options.print_config {
         print!("{}", config::print("worker", &config));
         return ExitCode::SUCCESS;
+    }
+    if asks {
+        return match config.admin.parse() {
+            Ok(address) => process::check::ready(address),
+            Err(error) => fail(EXIT_CONFIG, &format!("worker.admin is {}: {error}", config.admin)),
+        };
     }
     // Network only: everything that computes has threads of its own.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -139,12 +151,18 @@ fn load(options: &Options, scale: Option<Scale>) -> Result<WorkerConfig, config:
 }
 
 async fn run_worker(config: WorkerConfig, spans: Spans) -> ExitCode {
-    let worker = match Worker::build(config, spans).await {
+    // Before anything that takes time: the first process of a container gets no signal that it has not asked for.
+    let shutdown = stop_on_signal();
+    tokio::task::yield_now().await;
+    let built = tokio::select! {
+        built = Worker::build(config, spans) => built,
+        () = shutdown.ordered() => return ExitCode::SUCCESS,
+    };
+    let worker = match built {
         Ok(worker) => worker,
         Err(error) => return fail(EXIT_UNAVAILABLE, &error),
     };
     tracing::info!(version = process::VERSION, pid = std::process::id(), "worker starting");
-    let shutdown = stop_on_signal();
     match worker.run(shutdown).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_SOFTWARE, &error),

@@ -13,7 +13,9 @@
 //! | [`fleet`] | `shoal fleet status, explain` |
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`users`] | `shoal users list, add, password, remove, rotate-secret` |
+//! | [`keys`] | `shoal keys new, rotate, retire`: who may connect to NATS |
 //! | [`models`] | `shoal models list, pull, add, show, synth, push, versions, promote, canary, shadow, rollback, remove` |
+//! | [`release`] | `shoal completions`, `shoal man`: what a release carries beside the binaries |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 
 pub mod ask;
@@ -21,9 +23,11 @@ pub mod cache;
 pub mod connect;
 pub mod dead;
 pub mod fleet;
+pub mod keys;
 pub mod models;
 pub mod plan;
 pub mod provision;
+pub mod release;
 pub mod scale;
 pub mod top;
 pub mod up;

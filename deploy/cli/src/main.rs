@@ -3,8 +3,8 @@
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use shoal_cli::{cache, dead, fleet, models, plan, provision, scale, top, up, users, why};
+use clap::{CommandFactory, Parser, Subcommand};
+use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, up, users, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -37,8 +37,15 @@ enum Command {
     Users(users::Options),
     /// Look at jobs that could not be done, replay or remove them
     Dead(dead::Options),
+    /// Make the keys by which gateways, workers and people are known to NATS
+    Keys(keys::Options),
     /// Create or update streams, consumers and buckets on a NATS server
     Provision(provision::Options),
+    /// Print a completion script, as in: shoal completions bash > ~/.local/share/bash-completion/completions/shoal
+    Completions(release::Completions),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(release::Man),
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
     Follow {
@@ -79,6 +86,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Users(options) => runtime.block_on(users::run(options)),
         Command::Dead(options) => runtime.block_on(dead::run(options)),
         Command::Provision(options) => runtime.block_on(provision::run(options)),
+        Command::Completions(options) => {
+            release::complete(&options, Cli::command());
+            Ok(())
+        }
+        Command::Man(options) => release::write_pages(&options, Cli::command()),
+        Command::Keys(options) => keys::run(&options),
         Command::Models(options) => runtime.block_on(models::run(options)),
         Command::Why(options) => why::run(&options),
         Command::Scale(options) => runtime.block_on(scale::run(options)),

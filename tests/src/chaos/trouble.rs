@@ -142,7 +142,7 @@ impl Troublemaker {
 }
 
 /// The server that leads the stream of jobs; they are called n1, n2, n3.
-fn leader(fleet: &Fleet) -> Option<usize> {
+pub fn leader(fleet: &Fleet) -> Option<usize> {
     if fleet.nats.size() == 1 {
         return Some(0);
     }
@@ -152,7 +152,7 @@ fn leader(fleet: &Fleet) -> Option<usize> {
 
 /// Three copies bear the loss of one server at a time: the next is killed when every stream that
 /// holds what was accepted has all of its copies again.
-fn wait_until_whole(fleet: &Fleet) {
+pub fn wait_until_whole(fleet: &Fleet) {
     if fleet.nats.size() == 1 {
         return;
     }
