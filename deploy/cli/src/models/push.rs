@@ -42,6 +42,12 @@ pub(super) async fn push(what: What, store: &ModelStore, bus: &Bus) -> anyhow::R
     bus.ensure(std::slice::from_ref(&name)).await.context("preparing the queue")?;
     let (catalog, bundles) = (Catalog::open(bus).await?, Bundles::open(bus).await?);
     let before = catalog.read(&name).await?.unwrap_or_default();
+    if what.version.is_none()
+        && let Some((version, _)) = before.versions.iter().find(|(_, pushed)| pushed.digest == model.digest)
+    {
+        println!("{name} is there already, as version {version}: digest {}", model.digest);
+        return Ok(());
+    }
     let pushed = Pushed { digest: model.digest.clone(), bytes: bundle.bytes(), at: 0 };
     let version = before.clone().push(what.version, pushed.clone())?;
     let served = name.served(&version)?;
