@@ -8,6 +8,7 @@ export function percent(ratio) {
 
 export function milliseconds(value) {
   if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  if (value > 0 && value < 0.1) return `${Math.max(1, Math.round(value * 1000))} µs`;
   if (value >= 100) return `${value.toFixed(0)} ms`;
   return `${value.toFixed(value >= 10 ? 1 : 2)} ms`;
 }
