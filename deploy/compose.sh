@@ -20,7 +20,8 @@ if [[ ! -e secrets/keys.conf ]]; then
     mkdir -m 700 -p secrets
     docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD/secrets:/keys" "$image" keys new /keys
     head -c 24 /dev/urandom | base64 >secrets/grafana-password
-    # Containers of another user read the files; on this host the folder keeps everybody else out.
-    chmod 644 secrets/*
 fi
+[[ -e secrets/admin-password ]] || head -c 18 /dev/urandom | base64 >secrets/admin-password
+# Containers of another user read the files; on this host the folder keeps everybody else out.
+chmod 644 secrets/*
 exec docker compose --file compose.yaml up --detach --build "$@"

@@ -1,13 +1,16 @@
 //! Holds the models of this process: follows what is wished, loads the next before it lets the last go, and
 //! stays within the memory budget.
 
+mod look;
+mod tell;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shoal_nats::bundles::BundleName;
 use shoal_nats::catalog::CatalogView;
-use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::names::ModelName;
 use shoal_shared::presence::{HoldState, ModelStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use tokio::sync::{Notify, mpsc, watch};
@@ -15,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::loader::{Loaded, Loader};
 use super::residency::{Candidate, Claim, Stand, Step, next_step};
-use super::roll::{Line, Roll, Tally};
+use super::roll::{Line, Roll};
 use super::served::{Means, ServedModel};
 use super::wishes::{Assigned, Identity, Wish};
 
@@ -154,23 +157,6 @@ impl Holder {
         ended
     }
 
-    /// Reads the files of models that may wait for their first job: gateways need the digest to ask for one.
-    async fn describe(&mut self) {
-        for name in self.assigned.models.clone() {
-            let loader = self.loader.clone();
-            let is_known = self.held.iter().any(|held| held.identity.name == name);
-            if is_known || self.catalog.record(&name).is_some() {
-                continue;
-            }
-            match tokio::task::spawn_blocking(move || loader.store.describe(&name)).await {
-                Ok(Ok(status)) => drop(self.described.insert(status.name.clone(), status)),
-                // It will be said again, and louder, when it is to be loaded.
-                Ok(Err(error)) => tracing::warn!(%error, "a model cannot be read"),
-                Err(_) => {}
-            }
-        }
-    }
-
     /// One round: what is wished against what is here.
     async fn arrange(&mut self) {
         let now = Instant::now();
@@ -229,19 +215,6 @@ impl Holder {
     /// Whether a model is an earlier version, which nobody asks any more.
     fn is_earlier(&self, name: &ModelName, wishes: &[Wish]) -> bool {
         wishes.iter().any(|wish| wish.identity.name == *name && wish.claim == Claim::Kept)
-    }
-
-    /// Whether jobs wait in a model's lanes; while the broker is gone, they may.
-    async fn jobs_wait(&self, name: &ModelName) -> bool {
-        if !self.means.bus.is_up() {
-            return true;
-        }
-        for lane in Lane::ALL {
-            if self.means.bus.backlog(name, lane).await.is_ok_and(|backlog| backlog.pending > 0) {
-                return true;
-            }
-        }
-        false
     }
 
     /// Whether a model that is not wished any more answers until the live version is here.
@@ -374,28 +347,6 @@ impl Holder {
         }
     }
 
-    /// Resolves when the session of a model has failed too often.
-    fn breaks(&self) -> impl Future<Output = ()> + Send + use<> {
-        let served = self.held.iter().filter_map(|held| match &held.phase {
-            Phase::Serving(served) => Some(served.breaks()),
-            _ => None,
-        });
-        let broken = served.map(|mut broken| {
-            Box::pin(async move {
-                if broken.wait_for(|broken| *broken).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
-        let broken: Vec<_> = broken.collect();
-        async move {
-            if broken.is_empty() {
-                return std::future::pending().await;
-            }
-            futures_util::future::select_all(broken).await;
-        }
-    }
-
     /// Why nothing can be served any more: everything that answers is barred.
     fn is_useless(&self) -> Option<String> {
         let works = self.held.iter().any(|held| !matches!(held.phase, Phase::Leaving(_)));
@@ -406,94 +357,6 @@ impl Holder {
             return None;
         }
         self.barred.values().next().map(|barred| barred.reason.clone())
-    }
-
-    /// Looks whether jobs wait for a model that is not loaded.
-    async fn look_for_jobs(&mut self) {
-        if !self.means.bus.is_up() {
-            return;
-        }
-        for wish in self.wishes() {
-            let name = &wish.identity.name;
-            let is_held = self.held.iter().any(|held| held.identity.name == *name);
-            if wish.claim != Claim::OnDemand || is_held || self.barred.contains_key(name) {
-                continue;
-            }
-            let mut queues = vec![name.clone()];
-            queues.extend((wish.is_live && wish.identity.pushed.is_some()).then(|| wish.identity.model.clone()));
-            let mut waits = false;
-            for queue in queues {
-                waits = waits || self.jobs_wait(&queue).await;
-            }
-            if waits {
-                self.waited.insert(name.clone())
-            } else {
-                self.waited.remove(name)
-            };
-        }
-    }
-
-    /// Writes the roll, the most wanted first, and what all of them are together.
-    fn tell(&self, wishes: &[Wish]) {
-        let mut lines = Vec::new();
-        let order = wishes.iter().map(|wish| &wish.identity.name);
-        let rest = self.held.iter().map(|held| &held.identity.name);
-        let mut seen = HashSet::new();
-        for name in order.chain(rest).filter(|name| seen.insert((*name).clone())) {
-            let wish = wishes.iter().find(|wish| wish.identity.name == *name);
-            lines.extend(self.line(name, wish));
-        }
-        let metrics = &self.means.metrics;
-        let serving = self.held.iter().filter_map(|held| match &held.phase {
-            Phase::Serving(served) => Some(served),
-            _ => None,
-        });
-        let (mut memory, mut most) = (0, 0);
-        for served in serving {
-            (memory, most) = (memory + served.bytes(), most.max(served.in_flight()));
-        }
-        metrics.model_bytes.set(memory as i64);
-        metrics.batch_max.set(most as i64);
-        metrics.decode_threads.set(lines.iter().map(|line| line.decoders as i64).sum());
-        metrics.slots.set(lines.iter().flat_map(|line| &line.slots).map(|(_, capacity)| *capacity as i64).sum());
-        self.roll.write(lines);
-    }
-
-    fn line(&self, name: &ModelName, wish: Option<&Wish>) -> Option<Line> {
-        let held = self.held.iter().find(|held| held.identity.name == *name);
-        let outline = |identity: &Identity, state: HoldState, reason: Option<String>| Line {
-            status: self.described.get(&identity.name).cloned().unwrap_or_else(|| outline(identity)),
-            state,
-            reason,
-            slots: Vec::new(),
-            tally: Arc::new(Tally::default()),
-            memory_bytes: self.loader.reckon(identity),
-            loaded_in: Duration::ZERO,
-            decoders: 0,
-            int8_would_help: false,
-        };
-        if let Some(held) = held {
-            return Some(match &held.phase {
-                Phase::Loading(_) => outline(&held.identity, HoldState::Loading, None),
-                Phase::Serving(served) => served.line(),
-                Phase::Leaving(line) => (**line).clone(),
-            });
-        }
-        let wish = wish?;
-        if let Some(barred) = self.barred.get(name) {
-            return Some(outline(&wish.identity, HoldState::Failed, Some(barred.reason.clone())));
-        }
-        match wish.claim {
-            Claim::Kept => None,
-            // Pinned ones are loaded whether they fit or not.
-            Claim::OnDemand | Claim::Beside if self.loader.reckon(&wish.identity) > self.budget => {
-                let (needs, has) = (self.loader.reckon(&wish.identity), self.budget);
-                let reason = format!("it needs {needs} bytes, worker.memory_budget is {has}");
-                Some(outline(&wish.identity, HoldState::Failed, Some(reason)))
-            }
-            Claim::Beside => Some(outline(&wish.identity, HoldState::Waiting, Some("there is no room yet".into()))),
-            Claim::OnDemand | Claim::Pinned => Some(outline(&wish.identity, HoldState::Unloaded, None)),
-        }
     }
 
     /// Files of versions that are worth keeping on disk.
@@ -528,6 +391,7 @@ pub(crate) struct First {
     identity: Identity,
     loaded: Loaded,
 }
+<<<<<<< HEAD
 
 /// What is known of a model before it is loaded.
 fn outline(identity: &Identity) -> ModelStatus {
@@ -543,3 +407,5 @@ fn outline(identity: &Identity) -> ModelStatus {
         image_ms: 0.0,
     }
 }
+=======
+>>>>>>> models

@@ -176,9 +176,10 @@ mod tests {
 
     #[test]
     fn a_canary_pushes_nothing_out_that_answers() {
-        let both = [one("live", Claim::Pinned, 60, loaded(99)), one("canary", Claim::Beside, 60, absent(true))];
-        assert_eq!(next_step(&both, 100, NOW), None);
-        let three = [both[0].clone(), both[1].clone(), one("old", Claim::Kept, 40, loaded(0))];
+        let both = [one("live", Claim::Pinned, 60, loaded(99)), one("canary", Claim::Beside, 40, absent(true))];
+        assert_eq!(next_step(&both, 90, NOW), None);
+        assert_eq!(next_step(&both, 100, NOW), load("canary"));
+        let three = [both[0].clone(), both[1].clone(), one("old", Claim::Kept, 30, loaded(0))];
         assert_eq!(next_step(&three, 100, NOW), unload("old"));
     }
 
