@@ -86,6 +86,7 @@ fn outline(identity: &Identity) -> ModelStatus {
         title: String::new(),
         max_batch: 0,
         classes: 0,
+        input_name: String::new(),
         input_shape: Vec::new(),
         image_ms: 0.0,
     }
