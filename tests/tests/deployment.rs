@@ -82,7 +82,7 @@ fn a_worker_that_still_starts_heeds_sigterm() {
     let mut command = Command::new(binary("shoal-worker"));
     command.args(["run", "--nats-url", "nats://127.0.0.1:1"]).env("SHOAL_WORKER_STARTUP_PATIENCE", "10m");
     let mut worker = Process::start(command.current_dir(repository()), &dir.path().join("worker.log"));
-    eventually("the model is loaded", || worker.log().contains("model warmed up"));
+    eventually("the library is loaded", || worker.log().contains("ONNX Runtime loaded"));
     worker.signal(Signal::TERM);
     assert_eq!(worker.wait().code(), Some(0), "it ended by the signal's default action");
 }

@@ -35,7 +35,7 @@ fn what_is_not_there_is_said_precisely() {
         (http::post(&fleet.url("/predict?top_k=0"), &[], &image), 400, "bad_request"),
         (http::post(&fleet.url("/predict?timeout_ms=soon"), &[], &image), 400, "bad_request"),
         (http::get(&fleet.url("/nowhere")), 404, "not_found"),
-        (http::get(&fleet.url("/predict")), 405, "bad_request"),
+        (http::get(&fleet.url("/predict")), 405, "method_not_allowed"),
         (http::get(&fleet.url("/predictions/xyz")), 400, "bad_request"),
     ];
     for (response, status, code) in cases {

@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_field_a_large_field_and_a_cut_form_are_told_apart() {
         let code = |result: Result<_, Failure>| result.unwrap_err().code;
-        assert_eq!(code(read(form("image", b"picture"), 100).await), FailureCode::BadRequest);
+        assert_eq!(code(read(form("image", b"picture"), 100).await), FailureCode::MissingField);
         assert_eq!(code(read(form("file", &[1; 101]), 100).await), FailureCode::TooLarge);
         let whole = form("file", b"picture");
         assert_eq!(code(read(whole.slice(..whole.len() - 9), 100).await), FailureCode::BadRequest);
