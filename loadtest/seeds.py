@@ -148,7 +148,7 @@ def scaling(reports):
     for scenario, rates in by_scenario.items():
         if len(rates) > 1:
             base = rates[min(rates)]
-            told = ", ".join(f"{workers} workers {rate:.1f}/s ({rate / base:.2f} ×)" for workers, rate in sorted(rates.items()))
+            told = ", ".join(f"{workers} worker{'s' if workers > 1 else ''} {rate:.1f}/s ({rate / base:.2f} ×)" for workers, rate in sorted(rates.items()))
             yield f"- `{scenario}`: {told}."
 
 

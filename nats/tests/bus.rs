@@ -10,7 +10,7 @@ use shoal_nats::topology::TopologyConfig;
 use shoal_nats::{Bus, BusConfig, BusError};
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{ACCEPT_JSON, Deadline};
-use shoal_shared::names::{JobId, Lane, ModelName};
+use shoal_shared::names::{JobId, Lane, ModelName, Owner};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_testkit::nats::NatsServer;
 use tokio::sync::mpsc;
@@ -215,4 +215,22 @@ async fn a_job_that_nobody_settles_ends_in_the_dead_letters_and_its_publisher_is
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_listing_gives_the_latest_of_one_owner() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let [ada, bob] = ["ada", "bob"].map(|name| name.parse::<Owner>().unwrap());
+    assert!(bus.feedback_of(&ada).await.unwrap().is_empty());
+    bus.keep_feedback(&ada, b"first".to_vec()).await.unwrap();
+    for number in 0..2600u32 {
+        let owner = if number % 5 == 0 { &bob } else { &ada };
+        bus.keep_feedback(owner, number.to_string().into_bytes()).await.unwrap();
+    }
+    let listed = bus.feedback_of(&ada).await.unwrap();
+    assert_eq!((listed.len(), listed[999].payload.as_ref()), (1000, b"2599".as_slice()));
+    assert!(listed.is_sorted_by_key(|message| message.sequence));
+    assert_eq!(bus.feedback_of(&bob).await.unwrap().len(), 520);
 }
