@@ -97,6 +97,14 @@ impl Models {
         found.ok_or_else(|| no_capacity(&format!("no version of model `{model}` is live")))
     }
 
+    /// Whether the model, in whatever version, answers now or as soon as a job is there.
+    pub async fn answers(&self, model: &ModelName) -> bool {
+        match self.standing(Some(model)).await {
+            Ok(candidate) => self.can_answer(&candidate.served),
+            Err(_) => false,
+        }
+    }
+
     /// The name under which a version is served, for a request that names one; else the model as named.
     pub async fn versioned(
         &self,

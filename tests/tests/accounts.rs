@@ -96,8 +96,13 @@ fn old_clients_find_what_they_know() {
     let feedback =
         json!({ "score": 0.9346, "predicted_class": "7", "image_file_name": name, "feedback": "It is a seven." });
     assert_eq!(ask(&fleet, "POST", "/feedback/", &admin, Some(&feedback)).status, 201);
+    // As `curl -d` sends it.
+    let headers = [("content-type", "application/x-www-form-urlencoded"), ("authorization", bearer.as_str())];
+    let text = feedback.to_string();
+    let again = http::request("POST", &fleet.url("/feedback/"), &headers, Some(text.as_bytes()));
+    assert_eq!(again.status, 201, "{again:?}");
     let own = ask(&fleet, "GET", "/feedback/", &admin, None).json();
-    assert_eq!((own.as_array().unwrap().len(), &own[0]["score"]), (1, &json!(0.9346)));
+    assert_eq!((own.as_array().unwrap().len(), &own[0]["score"]), (2, &json!(0.9346)));
     assert!(own[0]["id"].is_u64());
 
     let bad = http::post_file(&fleet.url("/predict"), "file", "x.png", b"no image");

@@ -72,6 +72,33 @@ impl Load {
     }
 }
 
+/// The same over the Open Inference Protocol.
+fn the_protocol_knows_both(fleet: &Fleet) {
+    let get = |path: &str| http::get(&fleet.url(&format!("/v2/models/digits{path}")));
+    assert_eq!(get("").json()["versions"], serde_json::json!(["1", "2"]));
+    for path in ["/ready", "/versions/1/ready", "/versions/2/ready"] {
+        assert_eq!((get(path).status, get(path).json()["ready"].as_bool()), (200, Some(true)), "{path}");
+    }
+    assert_eq!(get("/versions/3/ready").status, 404);
+    let image = http::get(&fleet.url("/samples/digit-7.png")).body;
+    let ask = |path: &str| {
+        let header = serde_json::json!({ "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES",
+            "parameters": { "binary_data_size": image.len() + 4 } }] })
+        .to_string();
+        let mut body = header.clone().into_bytes();
+        body.extend_from_slice(&(image.len() as u32).to_le_bytes());
+        body.extend_from_slice(&image);
+        let length = header.len().to_string();
+        let headers = [("Inference-Header-Content-Length", length.as_str())];
+        http::post(&fleet.url(&format!("/v2/models/digits{path}/infer")), &headers, &body).json()
+    };
+    let label = |answer: &Value| answer["outputs"][0]["data"][0].clone();
+    let (old, new, live) = (ask("/versions/1"), ask("/versions/2"), ask(""));
+    assert_eq!((&old["model_version"], &label(&old)), (&"1".into(), &"7".into()), "{old}");
+    assert_eq!((&new["model_version"], &label(&new)), (&"2".into(), &"seven".into()), "{new}");
+    assert_eq!(live["model_version"], "2", "{live}");
+}
+
 #[test]
 fn versions_take_over_under_load_and_no_request_fails() {
     let dir = tempfile::tempdir().unwrap();
@@ -95,6 +122,7 @@ fn versions_take_over_under_load_and_no_request_fails() {
         let header = [("Shoal-Model-Version", "1")];
         let answer = http::post(&fleet.url("/predict"), &header, &images::digit_variant(8, 60_005)).json();
         assert_eq!((&answer["prediction"], &answer["model_version"]), (&"8".into(), &"1".into()), "{answer}");
+        the_protocol_knows_both(&fleet);
         fleet.shoal(&["models", "rollback", "digits"]);
         load.until("the first version answers again", || version(&fleet, 60_006) == "1");
     });

@@ -17,7 +17,7 @@ const MAX_FIELDS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads a small body whole.
-async fn read<S, B>(mut body: S) -> Result<Bytes, Failure>
+pub(super) async fn read<S, B>(mut body: S) -> Result<Bytes, Failure>
 where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
@@ -44,12 +44,19 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
-    let body = read(body).await?;
-    serde_json::from_slice(&body).map_err(|error| Failure::new(FailureCode::Invalid, format!("the JSON body: {error}")))
+    parsed(&read(body).await?)
 }
 
-/// Whether a content type is one of the two of HTML forms.
-pub(super) fn is_form(content_type: Option<&str>) -> bool {
+/// Reads JSON that is there.
+pub(super) fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| Failure::new(FailureCode::Invalid, format!("the JSON body: {error}")))
+}
+
+/// Whether a body is a form, by its type; curl's usual type says so of JSON too.
+pub(super) fn is_form(content_type: Option<&str>, body: &[u8]) -> bool {
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        return false;
+    }
     let kind = content_type.unwrap_or_default().trim_start().to_ascii_lowercase();
     kind.starts_with("application/x-www-form-urlencoded") || kind.starts_with("multipart/form-data")
 }
@@ -60,7 +67,11 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Unpin,
     B: Buf,
 {
-    let body = read(body).await?;
+    fields(content_type, read(body).await?).await
+}
+
+/// The text fields of a form that is there.
+pub(super) async fn fields(content_type: Option<&str>, body: Bytes) -> Result<HashMap<String, String>, Failure> {
     match content_type.and_then(|kind| multer::parse_boundary(kind).ok()) {
         Some(boundary) => multipart(body, boundary).await,
         None => Ok(form_urlencoded::parse(&body).into_owned().take(MAX_FIELDS).collect()),

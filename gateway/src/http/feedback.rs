@@ -57,10 +57,14 @@ pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
         .then(|headers: HeaderMap, caller: Arc<Caller>, body, front: Front| async move {
             let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
             let answer = async {
-                if body::is_form(kind) {
-                    return report(body::form(kind, body).await, &caller, &front).await;
+                let body = match body::read(body).await {
+                    Ok(body) => body,
+                    Err(failure) => return error::response(&failure),
+                };
+                if body::is_form(kind, &body) {
+                    return report(body::fields(kind, body).await, &caller, &front).await;
                 }
-                let given = async { give(body::json(body).await?, &caller.owner, &front).await };
+                let given = async { give(body::parsed(&body)?, &caller.owner, &front).await };
                 answered(StatusCode::CREATED, given).await
             };
             observed(&front.predictor, "/feedback", None, answer).await

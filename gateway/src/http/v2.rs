@@ -7,8 +7,8 @@
 //! | `POST /v2/models/{m}/infer` | [`infer`] |
 //! | `GET /v2/models/stats`, `/v2/models/{m}/stats` | [`statistics`] |
 //!
-//! Every `/v2/models/{m}` route also exists as `/v2/models/{m}/versions/1`: of each model one version
-//! is served at a time.
+//! Every `/v2/models/{m}` route also exists as `/v2/models/{m}/versions/{v}`. A model that was never pushed
+//! with a version has version 1.
 
 mod call;
 mod encoded;
@@ -27,6 +27,9 @@ mod tensors;
 use bytes::Buf;
 use futures_util::Stream;
 use serde::Serialize;
+use shoal_shared::failure::Failure;
+use shoal_shared::names::ModelName;
+use shoal_shared::presence::ModelStatus;
 use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::path::Tail;
@@ -87,17 +90,32 @@ where
             let (body, _charge) = receive_whole(asked.head.announced(), body, bounds, charge).await?;
             Ok(metadata::index(&body, predictor).await?)
         }
-        Target::Model(name, Of::Infer) => infer::infer(asked.head, body, &name, predictor).await,
-        Target::Model(name, Of::Ready) => Ok(health::model(&name, predictor).await),
-        Target::Model(name, of) => {
-            let status = predictor.models().resolve(Some(&name)).await?;
+        Target::Model(name, version, Of::Infer) => {
+            let name = served(name, version, predictor).await?;
+            infer::infer(asked.head, body, &name, predictor).await
+        }
+        Target::Model(name, version, Of::Ready) => {
+            let name = served(name, version, predictor).await?;
+            Ok(health::model(&name, predictor).await)
+        }
+        Target::Model(name, version, of) => {
+            let name = served(name, version, predictor).await?;
+            let status = ModelStatus { name: name.clone(), ..predictor.models().resolve(Some(&name)).await? };
             Ok(match of {
                 Of::Config => metadata::config(&status, predictor.config().batch.max_items),
                 Of::Statistics => statistics::one(&status, predictor),
-                _ => metadata::model(&status),
+                _ => metadata::model(&status, predictor),
             })
         }
     }
+}
+
+/// The name that a version is served under. Clients of the protocol call the one version of a model 1.
+async fn served(name: ModelName, version: Option<String>, predictor: &Predictor) -> Result<ModelName, Failure> {
+    let models = predictor.models();
+    let is_only = version.as_deref() == Some(VERSION) && models.catalog().record(&name).is_none();
+    let version = version.filter(|_| !is_only);
+    Ok(models.versioned(Some(name.clone()), version.as_deref()).await?.unwrap_or(name))
 }
 
 /// The protocol's form of an error.

@@ -35,17 +35,11 @@ pub(super) async fn ready(predictor: &Predictor) -> Route {
 }
 
 pub(super) async fn model(name: &ModelName, predictor: &Predictor) -> Route {
-    let ready = is_ready(name, predictor);
+    let ready = predictor.bus().is_up() && predictor.models().answers(name).await;
     let status = match ready {
         true => StatusCode::OK,
         false if predictor.models().provisioned().await.contains(name) => StatusCode::SERVICE_UNAVAILABLE,
         false => StatusCode::NOT_FOUND,
     };
     json(status, &ModelReady { name, version: VERSION, ready })
-}
-
-/// Whether a worker takes the model's jobs, or would be started for one.
-pub(super) fn is_ready(name: &ModelName, predictor: &Predictor) -> bool {
-    let fleet = predictor.models().fleet();
-    predictor.bus().is_up() && (fleet.ready(Some(name)) > 0 || fleet.wakes(name))
 }

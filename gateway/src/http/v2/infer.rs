@@ -153,7 +153,7 @@ fn of_image(index: usize, refusal: Refusal) -> Refusal {
 #[derive(Serialize)]
 struct Response<'a> {
     model_name: &'a ModelName,
-    model_version: &'static str,
+    model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
     outputs: Vec<Tensor>,
@@ -163,7 +163,9 @@ fn respond(model: &ModelName, call: &Call, answers: &[Answered]) -> Route {
     let images: Vec<&[Class]> = answers.iter().map(|answered| &answered.entry.prediction.top[..]).collect();
     let mut behind = BytesMut::new();
     let outputs = call.wanted.iter().map(|wanted| wanted.tensor(&images, call.top_k, &mut behind)).collect();
-    let body = Response { model_name: model, model_version: VERSION, id: call.id.as_deref(), outputs };
+    let version =
+        answers.first().and_then(|answered| answered.named.1.as_ref()).map_or(VERSION, |version| version.as_str());
+    let body = Response { model_name: model, model_version: version, id: call.id.as_deref(), outputs };
     if !call.wants_bytes() {
         return json(StatusCode::OK, &body);
     }

@@ -10,7 +10,6 @@ use shoal_shared::prediction::MAX_TOP_K;
 use shoal_shared::presence::ModelStatus;
 use warp::http::StatusCode;
 
-use super::health::is_ready;
 use super::outputs::Kind;
 use super::{Route, VERSION};
 use crate::http::json;
@@ -37,7 +36,7 @@ pub(super) fn server() -> Route {
 #[derive(Serialize)]
 struct Model<'a> {
     name: &'a ModelName,
-    versions: [&'static str; 1],
+    versions: Vec<String>,
     platform: &'static str,
     inputs: [Tensor; 1],
     outputs: Vec<Tensor>,
@@ -69,7 +68,12 @@ struct ModelTensor<'a> {
     shape: Vec<i64>,
 }
 
-pub(super) fn model(status: &ModelStatus) -> Route {
+pub(super) fn model(status: &ModelStatus, predictor: &Predictor) -> Route {
+    let catalog = predictor.models().catalog();
+    let pushed = match catalog.version_of(&status.name) {
+        Some((_, version)) => Some(vec![version.to_string()]),
+        None => catalog.record(&status.name).map(|record| record.versions.keys().map(ToString::to_string).collect()),
+    };
     let tensor = ModelTensor {
         name: if status.input_name.is_empty() { IMAGE } else { &status.input_name },
         datatype: "FP32",
@@ -85,7 +89,7 @@ pub(super) fn model(status: &ModelStatus) -> Route {
     let output = |kind: Kind| Tensor { name: kind.name(), datatype: kind.datatype(), shape: [-1, -1] };
     let body = Model {
         name: &status.name,
-        versions: [VERSION],
+        versions: pushed.unwrap_or_else(|| vec![VERSION.into()]),
         platform: "onnxruntime_onnx",
         inputs: [Tensor { name: IMAGE, datatype: "BYTES", shape: [-1, 1] }],
         outputs: Kind::ALL.map(output).into(),
@@ -142,7 +146,7 @@ struct Filter {
 #[derive(Serialize)]
 struct Listed {
     name: ModelName,
-    version: &'static str,
+    version: String,
     state: &'static str,
     reason: &'static str,
 }
@@ -155,9 +159,18 @@ pub(super) async fn index(body: &[u8], predictor: &Predictor) -> Result<Route, F
         })?;
     let mut names = predictor.models().provisioned().await;
     names.extend(predictor.models().fleet().models().into_iter().map(|model| model.name));
-    let listed = names.into_iter().map(|name| match is_ready(&name, predictor) {
-        true => Listed { name, version: VERSION, state: "READY", reason: "" },
-        false => Listed { name, version: VERSION, state: "UNAVAILABLE", reason: "no worker serves it" },
+    let (models, catalog) = (predictor.models(), predictor.models().catalog());
+    let listed = names.into_iter().filter_map(|served| {
+        let (name, version) = match catalog.version_of(&served) {
+            Some((model, version)) => (model, version.to_string()),
+            // Its versions are listed, each for itself.
+            None if catalog.record(&served).is_some() => return None,
+            None => (served.clone(), VERSION.to_owned()),
+        };
+        Some(match predictor.bus().is_up() && models.can_answer(&served) {
+            true => Listed { name, version, state: "READY", reason: "" },
+            false => Listed { name, version, state: "UNAVAILABLE", reason: "no worker serves it" },
+        })
     });
     let listed: Vec<_> = listed.filter(|model| !filter.ready || model.state == "READY").collect();
     Ok(json(StatusCode::OK, &listed))

@@ -4,7 +4,7 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::ModelName;
 use warp::http::Method;
 
-/// The only version that a model has.
+/// The version of a model that was never pushed with one.
 pub(super) const VERSION: &str = "1";
 
 /// What is asked for.
@@ -15,7 +15,8 @@ pub(super) enum Target {
     Ready,
     Statistics,
     Index,
-    Model(ModelName, Of),
+    /// A model, or one version of it.
+    Model(ModelName, Option<String>, Of),
 }
 
 /// What is asked of a model.
@@ -37,15 +38,15 @@ impl Target {
             ["health", "ready"] => Ok(Target::Ready),
             ["models", "stats"] => Ok(Target::Statistics),
             ["repository", "index"] => Ok(Target::Index),
-            ["models", model, "versions", VERSION] => Ok(Target::Model(name(model)?, Of::Metadata)),
-            ["models", model, "versions", VERSION, what] | ["models", model, what] if of(what).is_some() => {
-                Ok(Target::Model(name(model)?, of(what).unwrap_or(Of::Metadata)))
+            ["models", model] => Ok(Target::Model(name(model)?, None, Of::Metadata)),
+            ["models", model, "versions", version] => {
+                Ok(Target::Model(name(model)?, Some(version.to_owned()), Of::Metadata))
             }
-            ["models", model] => Ok(Target::Model(name(model)?, Of::Metadata)),
-            ["models", model, "versions", version, ..] if version != VERSION => {
-                let message =
-                    format!("model `{model}` has no version {version:?}: there is version \"{VERSION}\" of each");
-                Err(Failure::new(FailureCode::NotFound, message))
+            ["models", model, what] if of(what).is_some() => {
+                Ok(Target::Model(name(model)?, None, of(what).unwrap_or(Of::Metadata)))
+            }
+            ["models", model, "versions", version, what] if of(what).is_some() => {
+                Ok(Target::Model(name(model)?, Some(version.to_owned()), of(what).unwrap_or(Of::Metadata)))
             }
             _ => Err(Failure::new(FailureCode::NotFound, format!("there is no such route: /v2/{path}"))),
         }
@@ -54,7 +55,7 @@ impl Target {
     /// The method that it takes.
     pub(super) fn method(&self) -> Method {
         match self {
-            Target::Index | Target::Model(_, Of::Infer) => Method::POST,
+            Target::Index | Target::Model(_, _, Of::Infer) => Method::POST,
             _ => Method::GET,
         }
     }
@@ -80,14 +81,15 @@ mod tests {
 
     #[test]
     fn paths_mean_what_the_protocol_says() {
-        let model = |of| Target::Model("digits".parse().unwrap(), of);
+        let model = |of| Target::Model("digits".parse().unwrap(), None, of);
+        let second = |of| Target::Model("digits".parse().unwrap(), Some("2".into()), of);
         for (path, target) in [
             ("", Target::Server),
             ("health/ready", Target::Ready),
             ("models/stats", Target::Statistics),
             ("models/digits", model(Of::Metadata)),
-            ("models/digits/versions/1", model(Of::Metadata)),
-            ("models/digits/versions/1/infer", model(Of::Infer)),
+            ("models/digits/versions/2", second(Of::Metadata)),
+            ("models/digits/versions/2/infer", second(Of::Infer)),
             ("models/digits/stats", model(Of::Statistics)),
         ] {
             assert_eq!(Target::read(path), Ok(target), "{path}");
@@ -97,7 +99,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_told_apart() {
         let message = |path| Target::read(path).unwrap_err().message;
-        assert!(message("models/digits/versions/2/infer").contains("no version \"2\""));
         assert!(message("models/..%2f/infer").contains("model"));
         for path in ["models", "models/digits/load", "models/digits/versions", "repository/models/digits/load"] {
             assert!(message(path).contains("no such route"), "{path}");
