@@ -4,6 +4,10 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::npy;
 use shoal_shared::sniff::{ImageLimits, sniff};
 
+/// Largest magnitude of an input: far beyond any normalised pixel, and far from where a model's sums
+/// overflow, which would look like the model's own fault.
+const MAX_VALUE: f32 = 65_504.0;
+
 /// Copies the values into `row`. `shape` is that of one image in the model's input; the tensor may
 /// have a batch axis of one before it.
 pub(super) fn fill(bytes: &[u8], limits: &ImageLimits, shape: &[usize], row: &mut [f32]) -> Result<(), Failure> {
@@ -18,8 +22,9 @@ pub(super) fn fill(bytes: &[u8], limits: &ImageLimits, shape: &[usize], row: &mu
     let values = bytes[tensor.offset..].as_chunks::<4>().0;
     for (index, (value, bytes)) in row.iter_mut().zip(values).enumerate() {
         *value = f32::from_le_bytes(*bytes);
-        if !value.is_finite() {
-            let message = format!("value {index} of the tensor is {value}: only finite numbers are taken");
+        if value.is_nan() || value.abs() > MAX_VALUE {
+            let message =
+                format!("value {index} of the tensor is {value}: numbers from -{MAX_VALUE} to {MAX_VALUE} are taken");
             return Err(Failure::new(FailureCode::BadRequest, message));
         }
     }
