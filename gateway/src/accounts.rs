@@ -156,6 +156,8 @@ impl Accounts {
         let user = self.user(key.user).await?.ok_or_else(unauthorized)?;
         Ok(Caller {
             name: Some(format!("key-{}", key.id)),
+            // Looking after others is a matter of accounts: a camera's key never does.
+            admin: user.admin && key.scopes.contains(&Scope::Account),
             scopes: key.scopes.clone(),
             allowance: key.allowance,
             ..as_caller(&user)
