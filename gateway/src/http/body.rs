@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use multer::{Constraints, Multipart, SizeLimit};
 use serde::de::DeserializeOwned;
 use shoal_shared::failure::{Failure, FailureCode};
+
+use super::upload::discard;
 
 /// Longest body.
 const MAX_BYTES: usize = 16 * 1024;
@@ -34,7 +36,11 @@ where
         Ok(whole.freeze())
     };
     let late = || Failure::new(FailureCode::RequestTimeout, format!("the body was not complete after {PATIENCE:?}"));
-    tokio::time::timeout(PATIENCE, reading).await.map_err(|_| late())?
+    let read = tokio::time::timeout(PATIENCE, reading).await.map_err(|_| late())?;
+    if read.is_err() {
+        discard(body.map_ok(|mut chunk| chunk.copy_to_bytes(chunk.remaining()))).await;
+    }
+    read
 }
 
 /// Reads a JSON body.

@@ -11,14 +11,13 @@ use hyper::{Method, Request, StatusCode, Uri};
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::reply::Response;
 
+use super::predict::prefers_async;
+use super::upload::discard;
 use super::{error, openapi, v2};
 use crate::accounts::config::AuthMode;
 use crate::accounts::{Accounts, Caller, Left, Scope, unauthorized};
 use crate::admission::Refusal;
 use crate::config::GatewayConfig;
-
-/// Bytes of a refused request that are read and thrown away, so that the client reads the answer.
-const MAX_DISCARDED: usize = 64 << 20;
 
 /// How long browsers may remember what other pages are allowed.
 const CORS_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -30,6 +29,9 @@ const CORS_EXPOSED: HeaderValue = HeaderValue::from_static(
     "location, retry-after, x-request-id, x-cache, server-timing, etag, ratelimit-limit, ratelimit-remaining, ratelimit-reset",
 );
 
+/// First words of the paths below which everything belongs to somebody.
+const OWNED: [&str; 7] = ["jobs", "feedback", "display", "user", "keys", "webhooks", "model"];
+
 /// The door. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Door(Arc<State>);
@@ -38,12 +40,14 @@ struct State {
     accounts: Accounts,
     origins: Vec<String>,
     encrypted: bool,
+    keeps_images: bool,
 }
 
 impl Door {
     pub(crate) fn new(accounts: Accounts, config: &GatewayConfig) -> Self {
         let encrypted = config.tls_cert_file.is_some();
-        Self(Arc::new(State { accounts, origins: config.cors_origins.clone(), encrypted }))
+        let (origins, keeps_images) = (config.cors_origins.clone(), config.keep_images);
+        Self(Arc::new(State { accounts, origins, encrypted, keeps_images }))
     }
 
     /// Lets a request in, or answers it here.
@@ -64,7 +68,10 @@ impl Door {
                 (enter(request).await, left)
             }
             Err((refusal, left)) => {
-                discard(request).await;
+                // Unless the client waits to be told to send its body.
+                if !request.headers().contains_key(header::EXPECT) {
+                    discard(request.into_body().into_data_stream()).await;
+                }
                 let in_protocol = place.1 == "/v2" || place.1.starts_with("/v2/");
                 (if in_protocol { v2::refused(&refusal) } else { error::refused(&refusal) }, left)
             }
@@ -90,7 +97,9 @@ impl Door {
                 Ok(caller) => caller,
                 // Where nobody needs credentials, wrong ones keep nobody out; but what belongs to an
                 // account must not end up with everybody because a token has run out.
-                Err(_) if is_public(method, path) || mode == AuthMode::Off && !is_owned(path) => Caller::anonymous(),
+                Err(_) if is_public(method, path) || mode == AuthMode::Off && !self.is_owned(request) => {
+                    Caller::anonymous()
+                }
                 Err(failure) => return Err(refuse(failure)),
             },
         };
@@ -116,6 +125,13 @@ impl Door {
                 Err((Refusal { failure, retry_after: Some(wait) }, left))
             }
         }
+    }
+
+    /// Whether what is asked for, or left behind, belongs to somebody.
+    fn is_owned(&self, request: &Request<Incoming>) -> bool {
+        let first = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let keeps = self.0.keeps_images && ["", "predict"].contains(&first);
+        keeps || OWNED.contains(&first) || prefers_async(request.headers())
     }
 
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
@@ -186,12 +202,6 @@ fn is_public(method: &Method, path: &str) -> bool {
     }
 }
 
-/// What belongs to somebody.
-fn is_owned(path: &str) -> bool {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    ["jobs", "feedback", "display", "user", "keys", "webhooks", "model"].contains(&first)
-}
-
 /// What a key must be made for to take a route.
 fn scope(path: &str) -> Option<Scope> {
     let first = path.split('/').nth(1)?;
@@ -228,23 +238,6 @@ fn preflight() -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, CORS_HEADERS);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, CORS_MAX_AGE);
     response
-}
-
-/// Most clients read the answer only after they have sent everything.
-async fn discard(request: Request<Incoming>) {
-    if request.headers().contains_key(header::EXPECT) {
-        return;
-    }
-    let reading = async {
-        let (mut body, mut discarded) = (request.into_body(), 0);
-        while let Some(Ok(frame)) = body.frame().await {
-            discarded += frame.data_ref().map_or(0, |data| data.len());
-            if discarded > MAX_DISCARDED {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(super::upload::DISCARD_TIME, reading).await;
 }
 
 #[cfg(test)]

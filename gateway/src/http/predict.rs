@@ -39,7 +39,7 @@ pub(super) fn post(front: Front) -> impl Filter<Extract = (warp::reply::Response
 }
 
 /// Whether the client would rather come back for the answer (RFC 7240).
-fn prefers_async(headers: &HeaderMap) -> bool {
+pub(super) fn prefers_async(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).any(|one| one.trim().eq_ignore_ascii_case("respond-async"))
 }

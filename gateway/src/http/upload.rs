@@ -23,7 +23,7 @@ use form::MULTIPART_OVERHEAD;
 /// Bytes of a refused upload that are read and thrown away.
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// Time spent on that.
-pub(super) const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 
 /// A complete upload.
 pub(super) struct Upload {
@@ -154,7 +154,7 @@ impl Stream for Shared {
 
 /// Most clients read the answer only after they have sent everything; closing on them would turn
 /// the refusal into a broken pipe. Bounded in bytes and time.
-pub(super) async fn discard(mut body: Shared) {
+pub(super) async fn discard<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) {
     let reading = async {
         let mut discarded = 0;
         while let Some(Ok(chunk)) = body.next().await {
