@@ -148,7 +148,13 @@ impl Predictor {
             request: format!("{} {:?} {top_k:?}", ask.digest.sha256(&ask.image), ask.model),
             job: chosen.then(|| job.clone()),
         };
-        if chosen && !inner.register.claim(&owner, &id, &registered).await.map_err(unavailable)? {
+        let claim = match chosen {
+            true => inner.register.claim(&owner, &id, &registered).await.map_err(unavailable)?,
+            false => None,
+        };
+        // What another request claimed is not ours to take back.
+        let ours = !chosen || claim.is_some();
+        if !ours {
             let known = self.registered(&owner, &id).await?;
             if known.request != registered.request {
                 let message = format!("the job `{id}` was submitted before, with another image or for another model");
@@ -163,8 +169,11 @@ impl Predictor {
         let sequence = match published {
             Ok(sequence) => sequence,
             Err(refusal) => {
-                if chosen {
-                    inner.register.forget(&owner, &id).await;
+                if let Some(claim) = claim {
+                    inner.register.give_back(&owner, &id, claim).await;
+                }
+                if ours {
+                    self.forget_upload(&job, &ask.image).await;
                 }
                 return Err(refusal);
             }
@@ -183,9 +192,11 @@ impl Predictor {
         };
         if let Err(error) = written.await {
             // Not accepted, then: nobody could ask for it.
-            inner.bus.cancel_job(&registered.model, &job, Some(sequence)).await;
-            inner.register.forget(&owner, &id).await;
-            self.forget_upload(&job, &ask.image).await;
+            if ours {
+                inner.bus.cancel_job(&registered.model, &job, Some(sequence)).await;
+                inner.register.forget(&owner, &id).await;
+                self.forget_upload(&job, &ask.image).await;
+            }
             return Err(no_capacity(error.to_string()).into());
         }
         inner.metrics.accepted.inc();
@@ -209,13 +220,9 @@ impl Predictor {
             once: false,
             trace: ask.trace.clone(),
         };
-        match inner.bus.publish_job(job).await {
-            Ok(published) => Ok(published.sequence),
-            Err(refused) => {
-                self.forget_upload(id, &ask.image).await;
-                Err(refusal(refused, inner.admission.wait(&asked.model)))
-            }
-        }
+        let published = inner.bus.publish_job(job).await;
+        let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&asked.model)))?;
+        Ok(published.sequence)
     }
 
     /// What was stored beside a job that was not accepted in the end.

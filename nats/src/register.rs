@@ -34,6 +34,10 @@ pub struct Registered {
 /// Most jobs that one listing gives.
 pub const MAX_LISTED: usize = 1000;
 
+/// An id that was claimed, and not used yet.
+#[derive(Debug, Clone, Copy)]
+pub struct IdClaim(u64);
+
 /// The bucket of accepted jobs. Cheap to clone.
 #[derive(Clone)]
 pub struct Register {
@@ -48,11 +52,11 @@ impl Register {
         Ok(Self { bus: bus.clone(), store })
     }
 
-    /// Claims an id; `false` when the owner has a job of this id already.
-    pub async fn claim(&self, owner: &Owner, id: &JobId, job: &Registered) -> Result<bool, BusError> {
+    /// Claims an id; gives the claim, or nothing when the owner has a job of this id already.
+    pub async fn claim(&self, owner: &Owner, id: &JobId, job: &Registered) -> Result<Option<IdClaim>, BusError> {
         match self.store.create(key(owner, id), body(job).into()).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+            Ok(revision) => Ok(Some(IdClaim(revision))),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(BusError::request("claiming a job's id", error)),
         }
     }
@@ -63,7 +67,14 @@ impl Register {
         written.map(drop).map_err(|error| BusError::request("writing an accepted job down", error))
     }
 
-    /// Gives a claimed id back.
+    /// Gives a claimed id back, unless a job was written down under it meanwhile.
+    pub async fn give_back(&self, owner: &Owner, id: &JobId, IdClaim(revision): IdClaim) {
+        if let Err(error) = self.store.purge_expect_revision(key(owner, id), Some(revision)).await {
+            tracing::debug!(job = %id, %error, "a claimed id was not given back");
+        }
+    }
+
+    /// Removes a job that was not accepted in the end.
     pub async fn forget(&self, owner: &Owner, id: &JobId) {
         if let Err(error) = self.store.purge(key(owner, id)).await {
             tracing::warn!(job = %id, %error, "the id of a job that was not accepted stays taken");
