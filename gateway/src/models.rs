@@ -255,16 +255,7 @@ impl Models {
 
 /// A version that no worker has described yet.
 fn described(candidate: &Candidate) -> ModelStatus {
-    ModelStatus {
-        name: candidate.served.clone(),
-        digest: candidate.digest.clone(),
-        title: String::new(),
-        max_batch: 0,
-        classes: 0,
-        input_name: String::new(),
-        input_shape: Vec::new(),
-        image_ms: 0.0,
-    }
+    ModelStatus::outline(candidate.served.clone(), candidate.digest.clone())
 }
 
 fn no_capacity(message: &str) -> Failure {

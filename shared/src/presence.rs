@@ -229,6 +229,22 @@ pub struct ModelStatus {
     pub image_ms: f32,
 }
 
+impl ModelStatus {
+    /// A model of which nothing more is known yet.
+    pub fn outline(name: ModelName, digest: ModelDigest) -> Self {
+        Self {
+            name,
+            digest,
+            title: String::new(),
+            max_batch: 0,
+            classes: 0,
+            input_name: String::new(),
+            input_shape: Vec::new(),
+            image_ms: 0.0,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

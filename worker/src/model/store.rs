@@ -109,15 +109,11 @@ impl ModelStore {
     pub fn describe(&self, name: &ModelName) -> Result<ModelStatus, StoreError> {
         let model = self.load(name)?;
         Ok(ModelStatus {
-            name: model.manifest.name.clone(),
-            digest: model.digest,
             max_batch: model.manifest.batch.max,
             classes: model.labels.len(),
-            title: model.manifest.title,
-            // Known once a session has been built.
-            input_name: String::new(),
-            input_shape: Vec::new(),
-            image_ms: 0.0,
+            title: model.manifest.title.clone(),
+            // The rest is known once a session has been built.
+            ..ModelStatus::outline(model.manifest.name, model.digest)
         })
     }
 

@@ -80,14 +80,5 @@ impl Holder {
 /// What is known of a model before it is loaded.
 fn outline(identity: &Identity) -> ModelStatus {
     let digest = identity.pushed.as_ref().map(|pushed| pushed.digest.clone());
-    ModelStatus {
-        name: identity.name.clone(),
-        digest: digest.unwrap_or_default(),
-        title: String::new(),
-        max_batch: 0,
-        classes: 0,
-        input_name: String::new(),
-        input_shape: Vec::new(),
-        image_ms: 0.0,
-    }
+    ModelStatus::outline(identity.name.clone(), digest.unwrap_or_default())
 }
