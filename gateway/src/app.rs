@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::cache::{MemoryStats, SharedCache};
@@ -37,6 +38,9 @@ use crate::{admission, attribution, http, micro};
 const ROLL_CALL: Duration = Duration::from_millis(500);
 
 /// A gateway that is built and not yet listening.
+///
+/// Its futures are boxed where they leave the crate: unboxed ones would be compiled once more in every
+/// binary and test that polls them.
 pub struct Gateway {
     config: GatewayConfig,
     bus: Bus,
@@ -50,7 +54,11 @@ pub struct Gateway {
 impl Gateway {
     /// Connects and subscribes. Creates nothing on the bus. What it listens to in the background
     /// ends with `shutdown`.
-    pub async fn build(config: GatewayConfig, spans: Spans, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    pub fn build(config: GatewayConfig, spans: Spans, shutdown: &Shutdown) -> BoxFuture<'_, anyhow::Result<Self>> {
+        Box::pin(Self::assemble(config, spans, shutdown))
+    }
+
+    async fn assemble(config: GatewayConfig, spans: Spans, shutdown: &Shutdown) -> anyhow::Result<Self> {
         config.check()?;
         let registry = Registry::new();
         let metrics = Arc::new(GatewayMetrics::register(&registry)?);
@@ -89,7 +97,11 @@ impl Gateway {
     }
 
     /// Serves until shutdown is ordered and what is in flight has been answered.
-    pub async fn run(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub fn run(self, listener: TcpListener, shutdown: Shutdown) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.serve(listener, shutdown))
+    }
+
+    async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
         let Front { predictor, accounts, .. } = self.front.clone();
         let address = listener.local_addr()?;
         // Workers answer the roll call at once; a request in between would be told that there are none.
@@ -157,6 +169,9 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
         };
         peers.answer(news, stop).await;
     });
+
+    let shared = predictor.parts().shared.clone();
+    shutdown.spawn(shared.follow(bus.clone(), shutdown.clone()));
 
     let (listening, memory, stop) = (bus.clone(), predictor.memory().clone(), shutdown.clone());
     shutdown.spawn(async move { listening.on_forget(|model| memory.forget(model), stop).await });

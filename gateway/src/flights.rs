@@ -76,6 +76,8 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let (sender, result) = watch::channel(None);
+        // Kilobytes, which a task would move several times on its way to the scheduler.
+        let work = Box::pin(work);
         let task = tokio::spawn(async move {
             // Dropped when the flight ends in any way, so that the next asker starts afresh.
             let _leave = entry.map(Leave);

@@ -72,8 +72,8 @@ pub(crate) fn routes(
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
     let predictor = front.predictor.clone();
-    let api = predict::post(front.clone()).or(predict::known(predictor.clone())).unify();
-    let several = batch::post(predictor.clone()).or(v2::routes(predictor.clone())).unify();
+    let api = predict::post(front.clone()).boxed().or(predict::known(predictor.clone()).boxed()).unify();
+    let several = batch::post(predictor.clone()).boxed().or(v2::routes(predictor.clone()).boxed()).unify();
     let info = models::list(predictor.clone())
         .or(models::one(predictor.clone()))
         .unify()

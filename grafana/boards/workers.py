@@ -5,7 +5,7 @@ from palette import BLUE, FLEET, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 from panels import DATASOURCE, bars, dashboard, limits, row, stat, table, timeseries
 from promql import WINDOW, mean, quantile, rate, ratio, same, series, total
 
-REASONS = {"full": GREEN, "ready": SKY, "delay": PURPLE}
+REASONS = {"full": GREEN, "idle": SKY, "delay": PURPLE, "deadline": ORANGE}
 # Images that the batches of an instance had room for.
 ROOM = (f"{total(rate('shoal_worker_batch_images_count'), 'instance')} * on (instance) "
         f"max by (instance) ({series('shoal_worker_batch_max_images')})")
@@ -88,7 +88,7 @@ DASHBOARD = dashboard("shoal-workers", "Shoal / Workers & scaling",
                    "percentunit",
                    [(ratio(total(rate("shoal_worker_batch_images_sum"), "instance"), ROOM), "{{instance}}")],
                    size=(6, 8), top=1),
-        timeseries("Why batches close", "full: no more fits; ready: nothing else was there; delay: waited long enough.",
+        timeseries("Why batches close", "full: no more fits; idle: nothing else was there; delay: waited long enough; deadline: an image could not wait.",
                    "ops", [(total(rate("shoal_worker_batches_total"), "reason"), "{{reason}}")], size=(6, 8),
                    stack="percent", palette=REASONS),
     ),

@@ -1,8 +1,14 @@
 //! The tier of the prediction cache that all gateways and workers share: a key-value bucket.
 
+mod filter;
+mod index;
+
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::kv::Store;
+use async_nats::jetstream::message::PublishMessage;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use shoal_shared::codec;
@@ -14,28 +20,59 @@ use shoal_shared::process::shutdown::Shutdown;
 use crate::connect::{Bus, BusError};
 use crate::subjects;
 use crate::topology::CACHE;
+use index::Index;
 
 /// The shared bucket. Cheap to clone.
 #[derive(Clone)]
-pub struct SharedCache(Store);
+pub struct SharedCache {
+    store: Store,
+    js: Context,
+    index: Index,
+}
+
+/// A prediction on its way into the bucket.
+#[must_use = "whether it was stored is known only to whoever asks"]
+pub struct Write(PublishAckFuture);
+
+impl Write {
+    /// Waits for the broker's word that it is stored.
+    pub async fn stored(self) -> Result<(), BusError> {
+        self.0.await.map(drop).map_err(|error| BusError::request("writing the cache", error))
+    }
+}
 
 impl SharedCache {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        bus.lookup(&format!("bucket {CACHE}"), || bus.js.get_key_value(CACHE)).await.map(Self)
+        let store = bus.lookup(&format!("bucket {CACHE}"), || bus.js.get_key_value(CACHE)).await?;
+        let index = Index::new(bus.topology.max_cache_bytes);
+        Ok(Self { store, js: bus.js.clone(), index })
+    }
+
+    /// Keeps up with what is in the bucket, so that [`SharedCache::may_hold`] knows, until shutdown.
+    pub async fn follow(self, bus: Bus, shutdown: Shutdown) {
+        self.index.follow(&bus, &self.store, &shutdown).await;
+    }
+
+    /// Whether it is worth asking for a key. `false` is as good as [`SharedCache::get`] finding nothing, for
+    /// the price of a look into memory; without [`SharedCache::follow`] it is never said.
+    pub fn may_hold(&self, key: &CacheKey) -> bool {
+        self.index.may_hold(key)
     }
 
     /// The prediction under `key`. What another release wrote counts as absent.
     pub async fn get(&self, key: &CacheKey) -> Result<Option<Prediction>, BusError> {
-        let bytes = self.0.get(key.to_string()).await.map_err(|error| BusError::request("reading the cache", error))?;
+        let found = self.store.get(key.to_string()).await;
+        let bytes = found.map_err(|error| BusError::request("reading the cache", error))?;
         Ok(bytes.and_then(|bytes| codec::decode(&bytes).ok()))
     }
 
-    /// Stores a prediction.
-    pub async fn put(&self, key: &CacheKey, prediction: &Prediction) -> Result<(), BusError> {
+    /// Sends a prediction to be stored. What the same connection sends next reaches the broker behind it.
+    pub async fn put(&self, key: &CacheKey, prediction: &Prediction) -> Result<Write, BusError> {
         let bytes = codec::encode(prediction).map_err(|error| BusError::request("encoding a prediction", error))?;
-        let stored = self.0.put(key.to_string(), bytes.into()).await;
-        stored.map(drop).map_err(|error| BusError::request("writing the cache", error))
+        let message = PublishMessage::build().payload(bytes.into());
+        let sent = self.js.send_publish(format!("$KV.{CACHE}.{key}"), message).await;
+        sent.map(Write).map_err(|error| BusError::request("writing the cache", error))
     }
 }
 

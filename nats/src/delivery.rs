@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::message::Acker;
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{self, Deadline};
@@ -34,7 +33,7 @@ impl Drop for Slot {
     }
 }
 
-use crate::connect::Bus;
+use crate::receipt::{Counted, Receipt};
 use crate::subjects;
 
 /// A job as delivered: its payload, what its headers say, and the right to settle it.
@@ -66,7 +65,7 @@ pub struct Delivery {
     /// When it arrived here.
     pub received: Instant,
     pub(crate) headers: HeaderMap,
-    acker: Arc<Acker>,
+    receipt: Arc<Receipt>,
     _slot: Slot,
 }
 
@@ -106,13 +105,9 @@ impl Wishes {
 
 impl Delivery {
     /// Reads a message of the jobs stream. `None` for what is no job delivery.
-    pub(crate) fn read(bus: &Bus, message: async_nats::Message, slot: Slot) -> Option<Self> {
-        let message = async_nats::jetstream::Message { message, context: bus.js.clone() };
-        let (sequence, attempt, published) = {
-            let info = message.info().ok()?;
-            (info.stream_sequence, info.delivered.max(1) as u64, SystemTime::from(info.published))
-        };
-        let (message, acker) = message.split();
+    pub(crate) fn read(client: &Arc<Client>, message: async_nats::Message, slot: Slot) -> Option<Self> {
+        let reply = message.reply?;
+        let Counted { attempt, sequence, published } = Counted::read(&reply)?;
         let (model, lane) = subjects::parse_job(&message.subject)?;
         let headers = message.headers.unwrap_or_default();
         let text = |name: &str| headers.get(name).map(|value| value.as_str());
@@ -131,14 +126,14 @@ impl Delivery {
             published,
             received: Instant::now(),
             headers,
-            acker: Arc::new(acker),
+            receipt: Arc::new(Receipt::new(client, reply)),
             _slot: slot,
         })
     }
 
     /// What the puller keeps to tell the broker that this job is still in good hands.
     pub(crate) fn lease(&self) -> Lease {
-        Lease { acker: Arc::downgrade(&self.acker), since: self.received }
+        Lease { receipt: Arc::downgrade(&self.receipt), since: self.received }
     }
 
     /// Whether the deadline has passed.
@@ -169,7 +164,7 @@ impl Delivery {
 
     /// A lost acknowledgement costs a redelivery, which the cache answers; nothing waits for it.
     async fn settle(self, kind: AckKind) {
-        if let Err(error) = self.acker.ack_with(kind).await {
+        if let Err(error) = self.receipt.send(kind).await {
             tracing::warn!(job.id = %self.id, %error, "settling failed; the job will be delivered again");
         }
     }
@@ -177,14 +172,14 @@ impl Delivery {
 
 /// A job in hand, seen from the puller; ends with the delivery.
 pub(crate) struct Lease {
-    acker: Weak<Acker>,
+    receipt: Weak<Receipt>,
     since: Instant,
 }
 
 impl Lease {
     /// Whether the job is still in hand and younger than `longest`.
     pub(crate) fn is_live(&self, longest: Duration) -> bool {
-        self.acker.strong_count() > 0 && self.since.elapsed() < longest
+        self.receipt.strong_count() > 0 && self.since.elapsed() < longest
     }
 
     /// Whether the job is held for at least `age`.
@@ -194,8 +189,8 @@ impl Lease {
 
     /// Restarts the broker's `ack_wait` for this job.
     pub(crate) async fn renew(&self) {
-        if let Some(acker) = self.acker.upgrade() {
-            let _ = acker.ack_with(AckKind::Progress).await;
+        if let Some(receipt) = self.receipt.upgrade() {
+            let _ = receipt.send(AckKind::Progress).await;
         }
     }
 }

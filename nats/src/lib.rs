@@ -61,7 +61,9 @@ pub mod peers;
 pub mod presence;
 pub mod publish;
 pub mod puller;
+
 pub mod quota;
+mod receipt;
 pub mod register;
 pub mod replies;
 pub mod results;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::{Message, StatusCode, Subscriber};
+use async_nats::{Client, Message, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::process::shutdown::Shutdown;
@@ -35,6 +35,8 @@ const LONGEST_HOLD: u32 = 30;
 /// Pulls one model's lane.
 pub struct Puller {
     bus: Bus,
+    /// For every delivery to be settled with.
+    client: Arc<Client>,
     consumer: Consumer<pull::Config>,
     lane: Lane,
     slots: Arc<Semaphore>,
@@ -58,7 +60,8 @@ impl Puller {
         let consumer = bus.lookup(&what, || bus.js.get_consumer_from_stream(&name, JOBS)).await?;
         let capacity = capacity.max(1);
         let (slots, held) = (Arc::new(Semaphore::new(capacity)), Arc::default());
-        Ok(Self { bus: bus.clone(), consumer, lane, slots, held, capacity, jobs })
+        let client = Arc::new(bus.client.clone());
+        Ok(Self { bus: bus.clone(), client, consumer, lane, slots, held, capacity, jobs })
     }
 
     /// Jobs of the lane that are in hand.
@@ -222,7 +225,7 @@ impl<'a> PullSession<'a> {
             Some(credit) => credit,
             None => self.puller.slots.clone().acquire_owned().await.ok()?,
         };
-        let Some(delivery) = Delivery::read(&self.puller.bus, message, Slot::taken(slot, &self.puller.held)) else {
+        let Some(delivery) = Delivery::read(&self.puller.client, message, Slot::taken(slot, &self.puller.held)) else {
             tracing::warn!("a message that is no job arrived on a pull inbox");
             return None;
         };
@@ -251,7 +254,8 @@ impl<'a> PullSession<'a> {
                     continue;
                 }
                 let Some(slot) = self.credits.pop() else { break };
-                if let Some(delivery) = Delivery::read(&self.puller.bus, message, Slot::taken(slot, &self.puller.held))
+                if let Some(delivery) =
+                    Delivery::read(&self.puller.client, message, Slot::taken(slot, &self.puller.held))
                 {
                     delivery.nak(Duration::ZERO).await;
                 }

@@ -3,14 +3,17 @@
 
 use std::time::{Duration, SystemTime};
 
+use shoal_nats::cache::SharedCache;
 use shoal_nats::delivery::Delivery;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_nats::puller::Puller;
 use shoal_nats::topology::TopologyConfig;
 use shoal_nats::{Bus, BusConfig, BusError};
-use shoal_shared::digest::ImageSha256;
+use shoal_shared::digest::{CacheKey, ImageKey, ImageSha256, ModelDigest};
 use shoal_shared::headers::{ACCEPT_JSON, Deadline};
+use shoal_shared::manifest::Manifest;
 use shoal_shared::names::{JobId, Lane, ModelName, Owner};
+use shoal_shared::prediction::Prediction;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_testkit::nats::NatsServer;
 use tokio::sync::mpsc;
@@ -233,4 +236,53 @@ async fn a_listing_gives_the_latest_of_one_owner() {
     assert_eq!((listed.len(), listed[999].payload.as_ref()), (1000, b"2599".as_slice()));
     assert!(listed.is_sorted_by_key(|message| message.sequence));
     assert_eq!(bus.feedback_of(&bob).await.unwrap().len(), 520);
+}
+
+fn digest() -> ModelDigest {
+    let manifest = Manifest::parse("name = 'm'\nfile = 'm.onnx'").unwrap();
+    ModelDigest::of(b"weights", &manifest, &[])
+}
+
+fn prediction() -> Prediction {
+    Prediction { model: model(), digest: digest(), top: Vec::new(), infer_us: 1, computed_at: 0 }
+}
+
+fn key(image: &[u8]) -> CacheKey {
+    CacheKey { model: digest(), image: ImageKey::Sha256(ImageSha256::of(image)) }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let patience = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), patience).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test]
+async fn whoever_follows_the_cache_knows_what_is_not_there() {
+    let mut server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let (writer, reader) = (SharedCache::open(&bus).await.unwrap(), SharedCache::open(&bus).await.unwrap());
+    writer.put(&key(b"before"), &prediction()).await.unwrap().stored().await.unwrap();
+    assert!(reader.may_hold(&key(b"never")), "who does not follow knows nothing");
+    let shutdown = Shutdown::new();
+    shutdown.spawn(reader.clone().follow(bus.clone(), shutdown.clone()));
+    until("the listing ends", || !reader.may_hold(&key(b"never"))).await;
+    assert!(reader.may_hold(&key(b"before")));
+    writer.put(&key(b"after"), &prediction()).await.unwrap().stored().await.unwrap();
+    until("a new prediction is heard of", || reader.may_hold(&key(b"after"))).await;
+    assert_eq!(reader.get(&key(b"after")).await.unwrap(), Some(prediction()));
+    assert!(!reader.may_hold(&key(b"never")));
+
+    // What is written while the connection is down is not heard of, so nothing is certain until it is back.
+    server.kill();
+    until("the loss is noticed", || reader.may_hold(&key(b"never"))).await;
+    server.restart();
+    until("the bucket is listed again", || !reader.may_hold(&key(b"never"))).await;
+    assert!(reader.may_hold(&key(b"before")) && reader.may_hold(&key(b"after")));
+    shutdown.order();
+    shutdown.finished().await;
 }

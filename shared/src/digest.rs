@@ -6,6 +6,7 @@ use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::hexadecimal;
 use crate::manifest::Manifest;
 
 /// SHA-256 of an image's encoded bytes: what identifies an upload.
@@ -178,12 +179,11 @@ impl fmt::Display for CacheKey {
     }
 }
 
-macro_rules! show_hex {
-    ($name:ident, $field:ident => $text:expr) => {
+macro_rules! show {
+    ($name:ident, $write:expr) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let $field = &self.0;
-                f.write_str(&$text)
+                $write(&self.0, f)
             }
         }
 
@@ -195,9 +195,9 @@ macro_rules! show_hex {
     };
 }
 
-show_hex!(ImageSha256, raw => hex::encode(raw));
-show_hex!(ImageMd5, raw => hex::encode(raw));
-show_hex!(ModelDigest, text => text.as_str());
+show!(ImageSha256, |raw: &[u8; 32], f| hexadecimal::write(raw, f));
+show!(ImageMd5, |raw: &[u8; 16], f| hexadecimal::write(raw, f));
+show!(ModelDigest, |text: &str, f: &mut fmt::Formatter<'_>| f.write_str(text));
 
 impl fmt::Display for ImageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -31,6 +31,7 @@ pub mod config;
 pub mod digest;
 pub mod failure;
 pub mod headers;
+mod hexadecimal;
 pub mod locate;
 pub mod manifest;
 pub mod metrics;

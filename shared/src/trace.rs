@@ -1,6 +1,6 @@
 //! Which request something belongs to: W3C trace context, and the request id that people read.
 
-use std::fmt::Write as _;
+use crate::hexadecimal;
 
 /// Longest request id taken from outside.
 const LONGEST_ID: usize = 64;
@@ -81,11 +81,10 @@ fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing into a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let mut text = String::with_capacity(2 * bytes.len());
+    // Writing into a string does not fail.
+    let _ = hexadecimal::write(bytes, &mut text);
+    text
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use shoal_nats::Bus;
@@ -24,6 +25,9 @@ use crate::model::{ModelStore, Runtime, Wanted};
 use crate::serving::{CpuBudget, First, Followed, Heart, Holder, Loader, Means, Roll, follow_orders};
 
 /// A worker that is built and not yet pulling.
+///
+/// Its futures are boxed where they leave the crate: unboxed ones would be compiled once more in every
+/// binary and test that polls them.
 pub struct Worker {
     means: Means,
     holder: Holder,
@@ -37,7 +41,11 @@ pub struct Worker {
 
 impl Worker {
     /// Connects to the bus, loads the first model and warms it up. Creates nothing on the bus.
-    pub async fn build(config: WorkerConfig, spans: Spans) -> anyhow::Result<Self> {
+    pub fn build(config: WorkerConfig, spans: Spans) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Box::pin(Self::assemble(config, spans))
+    }
+
+    async fn assemble(config: WorkerConfig, spans: Spans) -> anyhow::Result<Self> {
         let origin = Instant::now();
         config.check()?;
         let (runtime, store) = (Arc::new(Runtime::load(config.device)?), ModelStore::open(&config.models_dir));
@@ -77,7 +85,11 @@ impl Worker {
     }
 
     /// Pulls, works and answers until shutdown is ordered and everything in hand is settled.
-    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub fn run(self, shutdown: Shutdown) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.work(shutdown))
+    }
+
+    async fn work(self, shutdown: Shutdown) -> anyhow::Result<()> {
         let Self { means, mut holder, first, roll, changed, registry, background } = self;
         let (ready, readiness) = watch::channel(false);
         let stop_admin = Shutdown::new();

@@ -22,6 +22,7 @@ mod scaling;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use rustix::process::{Pid, Signal, kill_process};
 use shoal_shared::process::shutdown::Shutdown;
 use tokio::process::Child;
@@ -56,7 +57,11 @@ impl Fleet {
     /// Keeps as many workers running as decided until shutdown is ordered, then drains them. Each time
     /// `replace` changes, every worker is replaced by a fresh one, one after the other. An error when
     /// one of them keeps crashing: that is not load, it is broken.
-    pub async fn run(self, shutdown: Shutdown, replace: watch::Receiver<u64>) -> anyhow::Result<()> {
+    pub fn run(self, shutdown: Shutdown, replace: watch::Receiver<u64>) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(self.supervise(shutdown, replace))
+    }
+
+    async fn supervise(self, shutdown: Shutdown, replace: watch::Receiver<u64>) -> anyhow::Result<()> {
         let (broken, mut verdicts) = mpsc::channel(1);
         let roster = Roster::new(self.plan.clone(), shutdown.clone(), replace, broken)?;
         let (scaled, config) = (shutdown.clone(), self.plan.config.clone());

@@ -16,6 +16,7 @@ mod settle;
 mod streak;
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use shoal_nats::cancel::Cancelled;
@@ -32,7 +33,7 @@ pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
 pub use lanes::{Laned, Lanes, lanes};
 pub use quarantine::{Pass, Quarantine};
-pub use ready::{Feeder, Kind, Ready, Release, Shape, Turn};
+pub use ready::{Due, Feeder, Kind, Ready, Release, Shape, Turn};
 pub use sessions::{SessionThread, SessionWork};
 pub use settle::Settler;
 pub use streak::FailureStreak;
@@ -48,7 +49,7 @@ pub struct Held {
     /// Where its time went so far.
     pub timings: Timings,
     /// When it entered the current stage.
-    pub entered: std::time::Instant,
+    pub entered: Instant,
     /// Attempts on it that are written down; 0 at its first delivery.
     pub attempts: u32,
     /// Its way through quarantine, when it came back.
@@ -61,6 +62,13 @@ pub struct Decoded {
     pub held: Held,
     /// Values of its row.
     pub row: Vec<f32>,
+}
+
+impl Due for Decoded {
+    fn due(&self) -> Option<Instant> {
+        let deadline = self.held.delivery.wishes.deadline?;
+        Some(Instant::now() + deadline.remaining(SystemTime::now()))
+    }
 }
 
 /// A job that is ready to be settled.
@@ -105,7 +113,7 @@ pub type FinishedSender = tokio::sync::mpsc::UnboundedSender<Finished>;
 pub type DecodedSender = Feeder<Decoded>;
 
 /// Microseconds since `earlier`, for [`Timings`].
-pub fn micros_since(earlier: std::time::Instant) -> u32 {
+pub fn micros_since(earlier: Instant) -> u32 {
     earlier.elapsed().as_micros().min(u128::from(u32::MAX)) as u32
 }
 
@@ -125,7 +133,7 @@ pub struct Shared {
     /// What the model has done since it was loaded.
     pub tally: Arc<Tally>,
     /// When the process started.
-    pub origin: std::time::Instant,
+    pub origin: Instant,
     /// The model as people name it, and its version.
     pub named: (ModelName, Option<Version>),
 }

@@ -27,13 +27,15 @@ pub(super) fn post(front: Front) -> impl Filter<Extract = (warp::reply::Response
         .and(warp::body::stream())
         .and(with(front))
         .then(|head: Head, body, front: Front| async move {
-            let response = observed(&front.predictor, ROUTE, Some(&head.trace), async {
+            // On the heap at once: on its way up it would be moved at every level, and is kilobytes large.
+            let answer = Box::pin(async {
                 if prefers_async(&head.headers) {
-                    later(&head, body, &front).await
+                    Box::pin(later(&head, body, &front)).await
                 } else {
                     handle(&head, body, &front).await
                 }
             });
+            let response = observed(&front.predictor, ROUTE, Some(&head.trace), answer);
             identified(response.await, &head.trace)
         })
 }

@@ -62,6 +62,7 @@ impl Mission {
 
     async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Refusal> {
         if self.by_cache
+            && inner.shared.may_hold(&self.key)
             && let Some(prediction) = self.look_up(inner).await
         {
             let entry = self.keep(inner, prediction);
@@ -209,7 +210,8 @@ pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes) -> Res
     if image.len() <= inner.config.inline_bytes {
         return Ok(Image::Inline(image.clone()));
     }
-    let stored = inner.uploads.put(id.as_str(), image).await;
+    // Seldom, and large: not part of every flight.
+    let stored = Box::pin(inner.uploads.put(id.as_str(), image)).await;
     stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
     Ok(Image::Object(id.to_string()))
 }

@@ -48,24 +48,33 @@ pub enum Kind {
 pub enum Release {
     /// It had as many images as the session takes.
     Full,
-    /// Nothing else was ready.
-    Ready,
+    /// The session was idle and nothing else was there.
+    Idle,
     /// The delay was over.
     Delay,
+    /// One of its images could wait no longer.
+    Deadline,
 }
 
 impl Release {
     /// Every reason.
-    pub const ALL: [Release; 3] = [Release::Full, Release::Ready, Release::Delay];
+    pub const ALL: [Release; 4] = [Release::Full, Release::Idle, Release::Delay, Release::Deadline];
 
     /// Word in labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Release::Full => "full",
-            Release::Ready => "ready",
+            Release::Idle => "idle",
             Release::Delay => "delay",
+            Release::Deadline => "deadline",
         }
     }
+}
+
+/// Something that may have to be answered by some moment.
+pub trait Due {
+    /// That moment.
+    fn due(&self) -> Option<Instant>;
 }
 
 /// The queue. Cheap to clone.
@@ -83,13 +92,15 @@ struct State<T> {
     feeders: usize,
     wide_runs: bool,
     narrow_runs: usize,
+    /// How long the latest run took: what a batch must leave before a deadline.
+    took: Duration,
 }
 
 /// Puts images in; when the last one is dropped, the queue ends.
 pub struct Feeder<T>(Ready<T>);
 
 /// The right to run; given back when dropped.
-pub struct Turn<T>(Ready<T>, Kind);
+pub struct Turn<T>(Ready<T>, Kind, Instant);
 
 impl<T> Clone for Ready<T> {
     fn clone(&self) -> Self {
@@ -97,10 +108,12 @@ impl<T> Clone for Ready<T> {
     }
 }
 
-impl<T> Ready<T> {
-    /// An empty queue and its first feeder. `delay` is the longest wait for a batch to fill.
+impl<T: Due> Ready<T> {
+    /// An empty queue and its first feeder. `delay` is the longest wait for a batch to fill; the nearest
+    /// deadline among its images ends it early.
     pub fn new(shape: Shape, delay: Duration) -> (Self, Feeder<T>) {
-        let state = State { items: VecDeque::new(), feeders: 1, wide_runs: false, narrow_runs: 0 };
+        let state =
+            State { items: VecDeque::new(), feeders: 1, wide_runs: false, narrow_runs: 0, took: Duration::ZERO };
         let ready = Self(Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), shape, delay }));
         (ready.clone(), Feeder(ready))
     }
@@ -136,21 +149,30 @@ impl<T> Ready<T> {
             Kind::Narrow => state.narrow_runs += 1,
         }
         let full = if kind == Kind::Wide { shape.wide_batch } else { shape.narrow_batch };
-        let closes_at = Instant::now() + *delay;
-        let mut timed_out = false;
-        while state.items.len() < full && state.feeders > 0 && !delay.is_zero() && !timed_out {
-            timed_out = changed.wait_until(&mut state, closes_at).timed_out();
+        let patient_until = Instant::now() + *delay;
+        let mut waited_for = None;
+        while state.items.len() < full && state.feeders > 0 && !delay.is_zero() && waited_for.is_none() {
+            let (closes_at, why) = state.closes_at(patient_until);
+            waited_for = changed.wait_until(&mut state, closes_at).timed_out().then_some(why);
         }
         let rows = state.items.len().min(if delay.is_zero() { most } else { full });
         batch.extend(state.items.drain(..rows));
-        let release = match () {
-            () if rows == full => Release::Full,
-            () if timed_out => Release::Delay,
-            () => Release::Ready,
-        };
+        let release = if rows == full { Release::Full } else { waited_for.unwrap_or(Release::Idle) };
         drop(state);
         changed.notify_all();
-        Some((Turn(self.clone(), kind), release))
+        Some((Turn(self.clone(), kind, Instant::now()), release))
+    }
+}
+
+impl<T: Due> State<T> {
+    /// When a batch that is being filled must run, and why then.
+    fn closes_at(&self, patient_until: Instant) -> (Instant, Release) {
+        let due = self.items.iter().filter_map(Due::due).min();
+        let latest = due.map(|due| due.checked_sub(self.took).unwrap_or_else(Instant::now));
+        match latest {
+            Some(latest) if latest < patient_until => (latest, Release::Deadline),
+            _ => (patient_until, Release::Delay),
+        }
     }
 }
 
@@ -199,6 +221,7 @@ impl<T> Drop for Feeder<T> {
 impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
         let mut state = self.0.0.state.lock();
+        state.took = self.2.elapsed();
         match self.1 {
             Kind::Wide => state.wide_runs = false,
             Kind::Narrow => state.narrow_runs -= 1,
@@ -211,6 +234,13 @@ impl<T> Drop for Turn<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Due for u32 {
+        fn due(&self) -> Option<Instant> {
+            // From a thousand on: at once.
+            (*self >= 1000).then(Instant::now)
+        }
+    }
 
     const SHAPE: Shape = Shape { narrow: 2, wide_rows: 1, wide_batch: 8, narrow_batch: 4 };
     const WIDE_ONLY: Shape = Shape { narrow: 0, wide_rows: 0, wide_batch: 8, narrow_batch: 0 };
@@ -257,7 +287,7 @@ mod tests {
         drop(turn);
         (0..3).for_each(|item| feeder.push(item));
         let (batch, _, release) = take(&ready, Kind::Wide);
-        assert_eq!((batch.len(), release), (3, Release::Ready));
+        assert_eq!((batch.len(), release), (3, Release::Idle));
     }
 
     #[test]
@@ -269,6 +299,31 @@ mod tests {
         drop(turn);
         (0..8).for_each(|item| feeder.push(item));
         assert_eq!(take(&ready, Kind::Wide).2, Release::Full);
+    }
+
+    #[test]
+    fn the_nearest_deadline_closes_a_batch_early() {
+        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::from_secs(3600));
+        (0..3).for_each(|item| feeder.push(item));
+        feeder.push(1000);
+        let (batch, _, release) = take(&ready, Kind::Wide);
+        assert_eq!((batch.len(), release), (4, Release::Deadline));
+    }
+
+    #[test]
+    fn a_deadline_leaves_time_for_the_run() {
+        let now = Instant::now();
+        struct At(Instant);
+        impl Due for At {
+            fn due(&self) -> Option<Instant> {
+                Some(self.0)
+            }
+        }
+        let items = [9, 5, 7].map(|seconds| At(now + Duration::from_secs(seconds))).into();
+        let state = State { items, feeders: 1, wide_runs: false, narrow_runs: 0, took: Duration::from_secs(1) };
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(state.closes_at(after(9)), (after(4), Release::Deadline));
+        assert_eq!(state.closes_at(after(3)), (after(3), Release::Delay));
     }
 
     #[test]

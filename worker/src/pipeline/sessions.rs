@@ -74,20 +74,26 @@ impl SessionThread {
         live
     }
 
-    fn run_batch(&mut self, batch: Vec<Decoded>) {
+    fn run_batch(&mut self, mut batch: Vec<Decoded>) {
         let rows = batch.len();
         if self.work.streak.is_broken() {
             batch.into_iter().for_each(|decoded| self.give_back(decoded));
             return;
         }
-        self.values.clear();
-        batch.iter().for_each(|decoded| self.values.extend_from_slice(&decoded.row));
         let lease = match self.kind {
             Kind::Wide => self.work.budget.lease(self.work.budget.threads()),
             Kind::Narrow => self.work.budget.lease(1),
         };
         let begun = Instant::now();
-        let scores = self.session.run(&mut self.values, rows);
+        let scores = match &mut batch[..] {
+            // Its row is the tensor.
+            [alone] if self.session.input().fixed_batch.is_none() => self.session.run(&mut alone.row, 1),
+            batch => {
+                self.values.clear();
+                batch.iter().for_each(|decoded| self.values.extend_from_slice(&decoded.row));
+                self.session.run(&mut self.values, rows)
+            }
+        };
         let (metrics, share, took) = (&self.work.shared.metrics, self.work.decoded.share(self.kind), begun.elapsed());
         drop(lease);
         metrics.session_ran(rows, took, share);

@@ -1,13 +1,15 @@
-//! The last stage: store the prediction, answer, acknowledge, in this order. What fails before
-//! the acknowledgement is repeated; repeating it stores and answers the same.
+//! The last stage: store the prediction, answer, acknowledge. The answer follows the prediction on the same
+//! connection without waiting for the broker's word on it; the acknowledgement waits for both. What fails
+//! before it is repeated; repeating it stores and answers the same.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use shoal_nats::Bus;
 use shoal_nats::attempts::{Attempts, Record};
-use shoal_nats::cache::SharedCache;
+use shoal_nats::cache::{SharedCache, Write};
 use shoal_nats::dead::{Epitaph, dead_outcome};
 use shoal_nats::uploads::Uploads;
+use shoal_nats::{Bus, BusError};
 use shoal_shared::answer::Answer;
 use shoal_shared::codec;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -19,8 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{Finished, Held, Shared, Verdict, micros_since};
 
-/// Settles jobs; cheap to clone.
-#[derive(Clone)]
+/// Settles jobs.
 pub struct Settler {
     /// What every stage shares.
     pub shared: Shared,
@@ -42,9 +43,9 @@ impl Settler {
     /// Settles until every earlier stage has ended and everything is settled. Jobs are settled
     /// side by side: each waits for its own acknowledgements only.
     pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Finished>) {
-        let settling = Shutdown::new();
+        let (settling, settler) = (Shutdown::new(), Arc::new(self));
         while let Some(job) = finished.recv().await {
-            let settler = self.clone();
+            let settler = settler.clone();
             settling.spawn(async move { settler.settle(job).await });
         }
         settling.order();
@@ -52,14 +53,16 @@ impl Settler {
     }
 
     async fn settle(&self, Finished { mut held, verdict, batch }: Finished) {
+        let mut writing = None;
         let result = match verdict {
             Verdict::Retry(reason) | Verdict::Returned(reason) if held.delivery.wishes.once => {
                 Err(Failure::new(FailureCode::Internal, reason))
             }
-            Verdict::Retry(reason) => return self.retry(held, reason).await,
+            // Seldom, and large: not part of every job's task.
+            Verdict::Retry(reason) => return Box::pin(self.retry(held, reason)).await,
             Verdict::Returned(reason) => return self.give_back(held, &reason).await,
             Verdict::Exhausted { reason, attempts, worker } => {
-                return self.bury(held, Epitaph { reason, attempts: attempts.into(), worker }).await;
+                return Box::pin(self.bury(held, Epitaph { reason, attempts: attempts.into(), worker })).await;
             }
             Verdict::Cancelled => {
                 self.shared.metrics.job_done(FailureCode::Cancelled.as_str(), &held.timings);
@@ -69,7 +72,7 @@ impl Settler {
             Verdict::Cached(prediction) => Ok(prediction),
             Verdict::Predicted(prediction) => {
                 let begun = Instant::now();
-                self.store(&held, &prediction).await;
+                writing = self.store(&held, &prediction).await;
                 held.timings.store = micros_since(begun);
                 Ok(prediction)
             }
@@ -81,6 +84,15 @@ impl Settler {
         }
         self.shared.metrics.job_done(kind, &held.timings);
         self.tell(&held, kind);
+        if let Some(writing) = writing
+            && let Err(error) = writing.stored().await
+        {
+            self.not_cached(&error);
+            // What kept the prediction from the broker may have kept the answer, too.
+            if let Err(error) = self.answer(&held, &outcome).await {
+                return self.give_back(held, &format!("the outcome could not be stored: {error}")).await;
+            }
+        }
         self.close(held).await;
     }
 
@@ -120,21 +132,23 @@ impl Settler {
         self.shared.spans.record(trace, work);
     }
 
-    /// A cache that cannot be written costs a future inference, not this answer.
-    async fn store(&self, held: &Held, prediction: &Prediction) {
+    async fn store(&self, held: &Held, prediction: &Prediction) -> Option<Write> {
         if held.delivery.wishes.no_store {
-            return;
+            return None;
         }
-        let Some(key) = &held.key else { return };
-        if let Err(error) = self.cache.put(key, prediction).await {
-            self.shared.metrics.cache_write_failures.inc();
-            tracing::warn!(%error, "prediction not cached");
-        }
+        let sent = self.cache.put(held.key.as_ref()?, prediction).await;
+        sent.inspect_err(|error| self.not_cached(error)).ok()
+    }
+
+    /// A cache that cannot be written costs a future inference, not this answer.
+    fn not_cached(&self, error: &BusError) {
+        self.shared.metrics.cache_write_failures.inc();
+        tracing::warn!(%error, "prediction not cached");
     }
 
     /// Gateways wait on an inbox; everybody else finds the outcome in the results stream, and on
     /// the subject they named.
-    async fn answer(&self, held: &Held, outcome: &Outcome) -> Result<(), shoal_nats::BusError> {
+    async fn answer(&self, held: &Held, outcome: &Outcome) -> Result<(), BusError> {
         let wishes = &held.delivery.wishes;
         if wishes.bincode
             && let Some(reply) = &wishes.reply

@@ -29,6 +29,7 @@ pub(super) struct Service {
     name: &'static str,
     program: PathBuf,
     args: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     listener: Option<Arc<TcpListener>>,
     replacement: Replacement,
 }
@@ -46,7 +47,8 @@ pub(super) enum Replacement {
 
 impl Service {
     pub(super) fn new(name: &'static str, program: PathBuf) -> Self {
-        Self { name, program, args: Vec::new(), listener: None, replacement: Replacement::None }
+        let replacement = Replacement::None;
+        Self { name, program, args: Vec::new(), environment: Vec::new(), listener: None, replacement }
     }
 
     /// A listening socket, passed as standard input: it outlives the process that accepts on it.
@@ -70,6 +72,11 @@ impl Service {
         self
     }
 
+    pub(super) fn env(mut self, variable: Option<(&'static str, String)>) -> Self {
+        self.environment.extend(variable);
+        self
+    }
+
     fn spawn(&self, launch: &Launch) -> anyhow::Result<Running> {
         let log = launch.log(self.name);
         let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(&log) };
@@ -85,6 +92,7 @@ impl Service {
             .arg("follow")
             .arg(&self.program)
             .args(&self.args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("NOTIFY_SOCKET", readiness.path())
             .stdin(input)
             .stdout(output.try_clone()?)

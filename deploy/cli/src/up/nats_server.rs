@@ -5,11 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use shoal_shared::locate;
+use shoal_shared::process::available_cores;
 
-use super::free_port;
 use super::keep::{Service, Services};
+use super::{free_port, network_threads};
 
 const CONFIG: &str = include_str!("../../../../nats/server.conf");
+
+/// The Go runtime's threads. Here the server shares the machine with workers, and threads beyond its part of
+/// the work wake each other up for nothing.
+fn threads() -> Option<(&'static str, String)> {
+    const NAME: &str = "GOMAXPROCS";
+    let is_chosen = std::env::var_os(NAME).is_some();
+    (!is_chosen).then(|| (NAME, network_threads(available_cores()).to_string()))
+}
 
 /// Starts the server and gives its address.
 pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> anyhow::Result<String> {
@@ -23,6 +32,7 @@ pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> an
     let config = data.join("nats-server.conf");
     std::fs::write(&config, CONFIG).with_context(|| config.display().to_string())?;
     let server = Service::new("nats-server", program)
+        .env(threads())
         .arg("--config")
         .arg(config.display())
         .arg("--addr")
