@@ -7,13 +7,7 @@ use super::loaded::Model;
 
 /// The most probable classes of one row of raw scores. An error when the scores are no numbers.
 pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
-    if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) {
-        return Err("the model's output is not finite".into());
-    }
-    let probabilities = match model.manifest.output.activation {
-        Activation::None => scores.to_vec(),
-        Activation::Softmax => softmax(scores),
-    };
+    let probabilities = probabilities(model, scores)?;
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     let descending = |a: &usize, b: &usize| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b));
     let count = MAX_TOP_K.min(order.len());
@@ -26,6 +20,17 @@ pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
         .into_iter()
         .map(|index| Class { label: model.label(index), index: index as u32, score: probabilities[index] })
         .collect())
+}
+
+/// The probability of every class, by index. An error when the scores are no numbers.
+pub fn probabilities(model: &Model, scores: &[f32]) -> Result<Vec<f32>, String> {
+    if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) {
+        return Err("the model's output is not finite".into());
+    }
+    Ok(match model.manifest.output.activation {
+        Activation::None => scores.to_vec(),
+        Activation::Softmax => softmax(scores),
+    })
 }
 
 /// exp(x - max) / sum: the usual guard against overflow.
