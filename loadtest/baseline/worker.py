@@ -26,7 +26,7 @@ def predict(name):
     with Image.open(os.path.join(settings.UPLOADS, name)) as image:
         pixels = numpy.asarray(image.convert("RGB").resize((224, 224), Image.NEAREST), numpy.float32) / 255
     tensor = ((pixels - MEAN) / STD).transpose(2, 0, 1)[None].astype(numpy.float32)
-    logits = session.run(None, {source: tensor})[0][0]
+    logits = session.run(None, {source: tensor})[0].ravel()
     probabilities = numpy.exp(logits - logits.max())
     best = int(probabilities.argmax())
     return f"class {best}", float(probabilities[best] / probabilities.sum())

@@ -1,13 +1,16 @@
 //! From raw scores to ranked classes.
 
-use shoal_shared::manifest::Activation;
+use shoal_shared::manifest::{Activation, Manifest};
 use shoal_shared::prediction::{Class, MAX_TOP_K};
 
 use super::loaded::Model;
 
 /// The most probable classes of one row of raw scores. An error when the scores are no numbers.
 pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
-    let probabilities = probabilities(model, scores)?;
+    if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) {
+        return Err("the model's output is not finite".into());
+    }
+    let probabilities = probabilities(&model.manifest, scores);
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     let descending = |a: &usize, b: &usize| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b));
     let count = MAX_TOP_K.min(order.len());
@@ -22,15 +25,12 @@ pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
         .collect())
 }
 
-/// The probability of every class, by index. An error when the scores are no numbers.
-pub fn probabilities(model: &Model, scores: &[f32]) -> Result<Vec<f32>, String> {
-    if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) {
-        return Err("the model's output is not finite".into());
-    }
-    Ok(match model.manifest.output.activation {
+/// The probabilities of one row of raw scores, by class.
+pub fn probabilities(manifest: &Manifest, scores: &[f32]) -> Vec<f32> {
+    match manifest.output.activation {
         Activation::None => scores.to_vec(),
         Activation::Softmax => softmax(scores),
-    })
+    }
 }
 
 /// exp(x - max) / sum: the usual guard against overflow.
@@ -43,8 +43,6 @@ fn softmax(scores: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_shared::manifest::Manifest;
-
     use super::*;
 
     fn model(activation: &str) -> Model {

@@ -81,8 +81,12 @@ pub(super) fn compare(
 }
 
 fn scores(session: &mut ModelSession, model: &Model, row: &[f32]) -> anyhow::Result<Vec<f32>> {
-    let run = session.run(&mut row.to_vec(), 1).and_then(|scores| probabilities(model, &scores));
-    run.map_err(|error| anyhow!("`{}` does not run: {error}", model.manifest.name))
+    let bad = |reason: String| anyhow!("`{}` does not run: {reason}", model.manifest.name);
+    let scores = session.run(&mut row.to_vec(), 1).map_err(bad)?;
+    if scores.iter().any(|score| !score.is_finite()) {
+        return Err(bad("its output is not finite".into()));
+    }
+    Ok(probabilities(&model.manifest, &scores))
 }
 
 fn top(probabilities: &[f32]) -> Option<usize> {
