@@ -41,7 +41,10 @@ ONE_BY_ONE = (0, CORES, 1, 1)
 
 
 def limit(work, model, image, shape):
-    return float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, *shape))
+    found = float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, *shape))
+    if found == 0:
+        raise SystemExit(f"no batch was done in {SECONDS:g} s: raise SECONDS_EACH")
+    return found
 
 
 def best_shape(work, model, image):

@@ -9,6 +9,7 @@ same cores. Also what the fleet takes in memory at a thousand connections, and h
     SECONDS_EACH=1 DOCS=/tmp/x make growth      a rehearsal, written elsewhere
     ONLY=workers,backlog make growth            some; written elsewhere too, or the page would have holes
 """
+import collections
 import contextlib
 import json
 import os
@@ -182,7 +183,8 @@ def gateways(work, small):
             for thread in threads:
                 thread.join()
             together = max(runs, key=lambda run: run["p99_ms"])
-            together = {**together, "requests_per_second": sum(run["requests_per_second"] for run in runs),
+            outcomes = sum((collections.Counter(run["outcomes"]) for run in runs), collections.Counter())
+            together = {**together, "outcomes": dict(outcomes), "requests_per_second": sum(run["requests_per_second"] for run in runs),
                         "generator_cores": sum(run["generator_cores"] for run in runs)}
             rows.append(measured(str(count), together))
     return rows
