@@ -182,7 +182,7 @@ def cells(texts):
 
 
 def table(heads):
-    return [cells(heads), "| " + "--- | " * len(heads)]
+    return [cells(heads), cells(["---"] * len(heads))]
 
 
 def main():
