@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache seeds-report validate dist clean
+.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache growth seeds-report validate dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,11 @@ fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, S
 	cargo build --workspace --bins
 	SHOAL_FUZZ_RUNS=$${SHOAL_FUZZ_RUNS:-5000000} cargo test --workspace --test fuzz -- --nocapture
 
-bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (ROUNDS, SECONDS_EACH)
+bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (ROUNDS, SECONDS_EACH, BASELINE=1)
 	@loadtest/bench.py
+
+growth: setup ## Measure over connections, images, workers, backlog, gateways; writes docs/growth.md (12 minutes)
+	@loadtest/growth.py
 
 bench-cache: setup ## Measure repeated images against a bare warp handler
 	@loadtest/bench-cache.sh

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
 # With --observe also Prometheus, with --tests that, HAProxy, the nats command-line client and the Python
-# clients that tests speak through. Does nothing when all is in place.
+# clients that tests speak through; with --baseline Redis and the Python that loadtest/baseline/ runs on.
+# Does nothing when all is in place.
 set -euo pipefail
 
 readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
 readonly MIN_NATS_CLI=0.3.1
 readonly MIN_PROMETHEUS=2.42.0 # Debian 12's
 readonly MIN_HAPROXY=2.6.0     # Debian 12's
+readonly MIN_REDIS=6.2.0       # what the systems replaced ran on
 
 ROOT=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 readonly ROOT
@@ -18,18 +20,27 @@ SCRATCH=
 main() {
     local what=${1-}
     case "$what" in
-    "" | --observe | --tests) ;;
-    *) fail "unknown argument '$what'; usage: deploy/setup.sh [--observe | --tests]" ;;
+    "" | --observe | --tests | --baseline) ;;
+    *) fail "unknown argument '$what'; usage: deploy/setup.sh [--observe | --tests | --baseline]" ;;
     esac
     check_rust
     prepare_nats_server
     prepare_onnxruntime
-    if [[ $what ]]; then prepare_prometheus; fi
-    if [[ $what == --tests ]]; then
+    case "$what" in
+    --observe) prepare_prometheus ;;
+    --tests)
+        prepare_prometheus
         prepare_haproxy
         prepare_nats_cli
-        prepare_python
-    fi
+        prepare_python "$PINS"/python-*.txt
+        ;;
+    --baseline)
+        prepare_redis
+        [[ -x $TOOLS/bin/redis-server ]] || fail "the baseline needs redis-server >= $MIN_REDIS on the PATH"
+        prepare_python "$ROOT/loadtest/baseline/requirements.txt"
+        [[ -f $TOOLS/python-baseline/.complete ]] || fail "the baseline needs the packages of loadtest/baseline/requirements.txt"
+        ;;
+    esac
 }
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -191,67 +202,78 @@ apt_download() {
 }
 APT_OWN=()
 
-# ---- HAProxy, for tests ----
+# ---- HAProxy, for tests; Redis, for the baseline ----
 
 prepare_haproxy() {
-    local found
-    if found=$(PATH=$PATH:/usr/sbin find_program haproxy "$MIN_HAPROXY" "" -v); then
-        link "$found" "$TOOLS/bin/haproxy"
+    prepare_from_debian haproxy haproxy usr/sbin/haproxy "$MIN_HAPROXY" -v
+}
+
+# The package called redis-server holds a link to the program in this one.
+prepare_redis() {
+    prepare_from_debian redis-server redis-tools usr/bin/redis-check-rdb "$MIN_REDIS" --version
+}
+
+# prepare_from_debian PROGRAM PACKAGE PATH-IN-IT MIN-VERSION VERSION-FLAG: the system's, or Debian's.
+prepare_from_debian() {
+    local program=$1 min=$4 flag=$5 found
+    if found=$(PATH=$PATH:/usr/sbin find_program "$program" "$min" "" "$flag"); then
+        link "$found" "$TOOLS/bin/$program"
         return
     fi
-    if is_current haproxy debian "$TOOLS/bin/haproxy"; then return; fi
+    if is_current "$program" debian "$TOOLS/bin/$program"; then return; fi
     if ! has apt-get || ! has dpkg-deb; then
-        say "no haproxy >= $MIN_HAPROXY on the PATH and no apt-get: tests that need it will be skipped"
+        say "no $program >= $min on the PATH and no apt-get: what needs it will be skipped"
         return
     fi
-    say "fetching Debian's haproxy"
+    say "fetching Debian's $program"
     scratch
-    if fetch_haproxy >"$SCRATCH/log" 2>&1; then
-        rm -rf "$TOOLS/haproxy"
-        mv "$SCRATCH/haproxy" "$TOOLS/haproxy"
-        install_file haproxy "$TOOLS/bin"
-        mark_current haproxy debian
+    if fetch_from_debian "$@" >"$SCRATCH/log" 2>&1; then
+        rm -rf "${TOOLS:?}/$program"
+        mv "$SCRATCH/$program" "$TOOLS/$program"
+        install_file "$program" "$TOOLS/bin"
+        mark_current "$program" debian
     else
         tail -n 3 "$SCRATCH/log" >&2
-        say "Debian's haproxy could not be fetched: tests that need it will be skipped"
+        say "Debian's $program could not be fetched: what needs it will be skipped"
     fi
 }
 
 # It links libraries that a system without it has not, so they come along, for its eyes only.
-fetch_haproxy() (
+fetch_from_debian() (
+    program=$1 package=$2 path=$3 min=$4 flag=$5
     cd "$SCRATCH"
-    mkdir haproxy
-    apt_download haproxy
-    dpkg-deb -x haproxy_*.deb deb
-    mv deb/usr/sbin/haproxy haproxy/haproxy
-    if ldd haproxy/haproxy | grep -q 'not found'; then
-        local libraries deb
+    mkdir "$program"
+    apt_download "$package"
+    dpkg-deb -x "$package"_*.deb deb
+    mv "deb/$path" "$program/$program"
+    if ldd "$program/$program" | grep -q 'not found'; then
         libraries=$(apt-cache "${APT_OWN[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts \
-            --no-breaks --no-replaces --no-enhances haproxy | grep -E '^lib' | grep -vE '^lib(c6|gcc|stdc)' | sort -u)
+            --no-breaks --no-replaces --no-enhances "$package" | grep -E '^lib' | grep -vE '^lib(c6|gcc|stdc)' | sort -u)
         # shellcheck disable=SC2086 # a list of names
         apt_download $libraries
         for deb in lib*.deb; do dpkg-deb -x "$deb" libraries; done
-        find libraries -name 'lib*.so*' -exec mv -n {} haproxy/ \;
+        find libraries -name 'lib*.so*' -exec mv -n {} "$program/" \;
     fi
     # shellcheck disable=SC2016 # expands when it runs
-    printf '#!/bin/sh\nhere=${0%%/*}/../haproxy\nLD_LIBRARY_PATH=$here exec "$here/haproxy" "$@"\n' >files/haproxy
-    chmod +x files/haproxy
-    at_least "$MIN_HAPROXY" "$(LD_LIBRARY_PATH=haproxy haproxy/haproxy -v)"
+    printf '#!/bin/sh\nhere=${0%%/*}/../%s\nLD_LIBRARY_PATH=$here exec "$here/%s" "$@"\n' "$program" "$program" >"files/$program"
+    chmod +x "files/$program"
+    at_least "$min" "$(LD_LIBRARY_PATH=$program "$program/$program" "$flag")"
 )
 
-# ---- Python clients, for tests ----
+# ---- Python packages, for tests, quantisation and the baseline ----
 
 # In a folder of their own, found through PYTHONPATH: nothing is installed into the system's Python. Each list
 # stands alone, so that one that cannot be had does not take the others with it.
+# prepare_python LIST...: python-NAME.txt goes to .tools/python-NAME, and FOLDER/requirements.txt to .tools/python-FOLDER.
 prepare_python() {
     local list name stamp
     if ! python3 -m pip --version >/dev/null 2>&1; then
-        say "python3 has no pip: tests that speak through Python clients will be skipped"
+        say "python3 has no pip: what needs Python packages will be skipped"
         return
     fi
-    for list in "$PINS"/python-*.txt; do
-        [[ -f $list ]] || continue
+    for list in "$@"; do
         name=$(basename "$list" .txt)
+        [[ $name != requirements ]] || name=python-$(basename "$(dirname "$list")")
         stamp=$(python3 -c 'import hashlib, sys; print(sys.version_info[:2], hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$list")
         if is_current "$name" "$stamp" "$TOOLS/$name/.complete"; then continue; fi
         say "fetching ${list#"$ROOT"/}"
@@ -264,7 +286,7 @@ prepare_python() {
             mark_current "$name" "$stamp"
         else
             tail -n 3 "$SCRATCH/log" >&2
-            say "${list#"$ROOT"/} could not be fetched: tests that need it will be skipped"
+            say "${list#"$ROOT"/} could not be fetched: what needs it will be skipped"
         fi
     done
 }

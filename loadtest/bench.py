@@ -1,189 +1,217 @@
 #!/usr/bin/env python3
 """Shoal against its limit, interleaved on the same cores; prints ratios and writes docs/benchmark.{json,md}.
 
-The limit is one process that decodes and infers and does nothing else (worker/examples/limit.rs), in
-the best of several shapes. Models are the true ResNet-50 graph with made-up weights, so nothing is
-downloaded. Every body differs unless it says "repeated". The generator runs on the same cores.
+The limit is one process that decodes and infers and does nothing else (worker/examples/limit.rs), in the best of
+several shapes. Whatever is compared stands between two runs of what it is compared with, and every other round goes
+backwards, so that a machine that speeds up or slows down meanwhile does so for both. Models are the true ResNet-50
+graph with made-up weights, so nothing is downloaded. Every body differs unless it says "repeated". The generator runs
+on the same cores.
 
-    ROUNDS=3 SECONDS_EACH=6 loadtest/bench.py
+    make bench                                          about 20 minutes
+    BASELINE=1 make bench                               also the systems replaced, with this model (loadtest/baseline/)
+    ROUNDS=1 SECONDS_EACH=2 DOCS=/tmp/x make bench      a rehearsal, written elsewhere
+    MODELS_DIR=.shoal/models MODELS=a,b make bench      also these models, with the profiles that lie beside them
 """
 import contextlib
 import json
 import os
 import pathlib
-import platform
-import re
+import shutil
 import statistics
-import subprocess
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+import rig
+from baseline import fleet as baseline
+from rig import BIN, CORES, output
+
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SECONDS = float(os.environ.get("SECONDS_EACH", "6"))
-CORES = len(os.sched_getaffinity(0))
+DOCS = pathlib.Path(os.environ.get("DOCS", rig.ROOT / "docs"))
+BASELINE = os.environ.get("BASELINE", "") not in ("", "0")
+MODELS_DIR = pathlib.Path(os.environ.get("MODELS_DIR", ".shoal/models"))
+MORE_MODELS = [name for name in os.environ.get("MODELS", "").split(",") if name]
 # Where the fleet and the bare handler listen.
 PORT, BARE_PORT = 8911, 8912
-
-
-def output(*command):
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, cwd=ROOT).stdout
-
-
-@contextlib.contextmanager
-def running(command, log, ready):
-    with open(log, "w") as out:
-        process = subprocess.Popen([str(part) for part in command], stdout=out, stderr=out, cwd=ROOT)
-    try:
-        while not ready(pathlib.Path(log).read_text()):
-            if process.poll() is not None:
-                raise SystemExit(pathlib.Path(log).read_text())
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def fleet(work, model):
-    command = [BIN / "shoal", "up", "--model", model, "--port", PORT, "--nats-port", 0, "--data-dir", work]
-    return running(command, work / "up.log", lambda log: "Ctrl-C" in log)
-
-
-def load(image, connections, unique, port=PORT):
-    command = [BIN / "shoal-loadtest", "--url", f"http://127.0.0.1:{port}/predict?timeout_ms=60000", "--json"]
-    command += ["--connections", connections, "--seconds", SECONDS, "--image", image, *(["--unique"] if unique else [])]
-    run = json.loads(output(*command))
-    if set(run["outcomes"]) != {"ok"}:
-        raise SystemExit(f"not every request was answered: {run['outcomes']}")
-    return run
-
-
-def limit(work, model, image, sessions, threads, batch, decoders):
-    return float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, sessions, threads, batch, decoders))
-
-
+CONNECTIONS = (1, 8, 64)
 # Sessions, threads of each, batch, decode threads.
 SHAPES = [(1, CORES, 8, CORES), (CORES, 1, 4, CORES), (CORES, 1, 8, CORES), (CORES, 1, 4, 1)]
+# One image at a time: prints the median in milliseconds.
+ONE_BY_ONE = (0, CORES, 1, 1)
 
 
-def resnet(work, image, model):
-    """Rounds of limit and fleet, one after the other."""
-    rounds = []
-    with fleet(work, model):
-        load(image, 8, True)
-        for _ in range(ROUNDS):
-            row = {"limit": max(limit(work, model, image, *shape) for shape in SHAPES)}
-            row["limit_p50_ms"] = limit(work, model, image, 0, CORES, 1, 1)
-            for connections in (1, 8, 64):
-                run = load(image, connections, True)
-                row[f"rps_{connections}"], row[f"p50_{connections}_ms"] = run["requests_per_second"], run["p50_ms"]
-            run = load(image, 64, False)
-            row["rps_repeated"] = run["requests_per_second"]
-            row["bare"] = load(image, 64, False, BARE_PORT)["requests_per_second"]
-            rounds.append(row)
-            print(model, {name: round(value, 1) for name, value in row.items()}, flush=True)
-    return rounds
+def limit(work, model, image, shape):
+    found = float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, *shape))
+    if found == 0:
+        raise SystemExit(f"no batch was done in {SECONDS:g} s: raise SECONDS_EACH")
+    return found
 
 
-def processes():
-    """CPU seconds of all processes, by name."""
-    seconds, tick = {}, os.sysconf("SC_CLK_TCK")
-    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            text = path.read_text()
-            name, fields = re.search(r"\((.*)\)", text).group(1), text.rpartition(")")[2].split()
-            seconds[name] = seconds.get(name, 0) + (int(fields[11]) + int(fields[12])) / tick
-    return seconds
+def best_shape(work, model, image):
+    """The fastest of two passes, there and back."""
+    speeds = {shape: [] for shape in SHAPES}
+    for shape in [*SHAPES, *reversed(SHAPES)]:
+        speeds[shape].append(limit(work, model, image, shape))
+    return max(SHAPES, key=lambda shape: statistics.mean(speeds[shape]))
+
+
+class Sandwich:
+    """Measurements between two runs each of what they are held against."""
+
+    def __init__(self):
+        self.rows = {}
+
+    def round(self, reference, measurements, backwards):
+        """`measurements`: name and function. Each gets its value and the mean of the references on both sides."""
+        before = reference()
+        for name, measure in reversed(measurements) if backwards else measurements:
+            value, after = measure(), reference()
+            against = (before + after) / 2
+            self.rows.setdefault(name, []).append({"value": value, "against": against, "ratio": value / against})
+            print(f"  {name}: {value:.1f} against {against:.1f}, {value / against:.2f}", flush=True)
+            before = after
+
+
+def resnet(work, image, model, with_baseline):
+    """Rounds of the limit and whatever answers HTTP, one between the other."""
+    found = Sandwich()
+    rate = lambda url, connections, unique: rig.load(url, image, connections, SECONDS, unique)["requests_per_second"]
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(rig.fleet(work, model, PORT)).url
+        olds = {}
+        for workers in (1, 2) if with_baseline else ():
+            folder = work / f"baseline-{model}-{workers}"
+            port = stack.enter_context(baseline.running(folder, work / "models" / model / "model.onnx", workers))
+            olds[workers] = f"http://127.0.0.1:{port}"
+        rig.load(url, image, 8, SECONDS)
+        shape = best_shape(work, model, image)
+        print(f"{model}: the limit is best with {shape[0]} sessions of {shape[1]} threads, batches of {shape[2]}, {shape[3]} decode threads", flush=True)
+        for number in range(ROUNDS):
+            backwards = number % 2 == 1
+            unique = [(f"rps_{n}", lambda n=n: rate(url, n, True)) for n in reversed(CONNECTIONS)]
+            unique += [(f"baseline{w}_rps_{n}", lambda u=u, n=n: rate(u, n, True)) for w, u in olds.items() for n in CONNECTIONS]
+            found.round(lambda: limit(work, model, image, shape), unique, backwards)
+            alone = [("p50_1_ms", lambda: rig.load(url, image, 1, SECONDS)["p50_ms"])]
+            alone += [(f"baseline{w}_p50_1_ms", lambda u=u: rig.load(u, image, 1, SECONDS)["p50_ms"]) for w, u in olds.items()]
+            found.round(lambda: limit(work, model, image, ONE_BY_ONE), alone, backwards)
+            for n in CONNECTIONS:
+                bare = lambda n=n: rate(f"http://127.0.0.1:{BARE_PORT}", n, False)
+                found.round(bare, [(f"repeated_rps_{n}", lambda n=n: rate(url, n, False))], backwards)
+    return {"shape": shape, "rows": found.rows}
 
 
 def path(work, images):
     """The digit model: inference is nearly free, so what is left is the path itself."""
     rows = {}
-    with fleet(work, "digits"):
+    with rig.fleet(work, "digits", PORT) as fleet:
         for name, image in images.items():
-            load(image, 64, True)
+            rig.load(fleet.url, image, 64, SECONDS)
             runs = []
             for _ in range(ROUNDS):
-                before = processes()
-                run = load(image, 64, True)
-                after = processes()
-                count = run["outcomes"]["ok"]
-                run["cpu_us"] = {part: (after[part] - before[part]) / count * 1e6 for part in ("shoal-gateway", "shoal-worker", "nats-server")}
-                runs.append(run)
-            rows[name] = {
-                "rps": statistics.median(run["requests_per_second"] for run in runs),
-                "cpu_us": runs[-1]["cpu_us"],
-            }
-            print(name, rows[name], flush=True)
+                before = spent(fleet)
+                run = rig.load(fleet.url, image, 64, SECONDS)
+                after = spent(fleet)
+                each = {part: (after[part] - before[part]) / run["outcomes"]["ok"] * 1e6 for part in before}
+                whole = each["gateway"] + each["worker"] + each["nats-server"]
+                each["path"] = whole - each["decode_threads"] - each["session_threads"]
+                each["path_by_busy"] = whole - each["decode_busy"] - each["session_busy"]
+                runs.append({"rps": run["requests_per_second"], **each})
+            rows[name] = runs
+            print(name, {key: round(statistics.median(run[key] for run in runs)) for key in runs[0]}, flush=True)
     return rows
+
+
+def spent(fleet):
+    """Seconds so far: CPU time of every part and of the worker's threads, and what its threads call busy."""
+    pids = fleet.pids()
+    seconds = {part: sum(rig.cpu_seconds(pid) for pid in of_part) for part, of_part in pids.items()}
+    for part in ("decode", "session"):
+        seconds[f"{part}_threads"] = sum(rig.cpu_seconds(pid, f"{part}-") for pid in pids["worker"])
+        seconds[f"{part}_busy"] = fleet.worker_metric(f"shoal_worker_{part}_busy_seconds_total")
+    return seconds
+
+
+# ---- the page ----
 
 
 def spread(values, digits):
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
 
 
-def table(results):
-    lines = [
-        "| | limit, images/s | Shoal at 64 | ratio | Shoal at 8 | limit, p50 ms | Shoal p50 at 1, ms | over | repeated at 64 | bare handler | ratio |",
-        "| --- " * 11 + "|",
-    ]
-    for name, rounds in results["resnet50"].items():
-        column = lambda key: [row[key] for row in rounds]
-        cells = [
-            name,
-            spread(column("limit"), 1),
-            spread(column("rps_64"), 1),
-            spread([row["rps_64"] / row["limit"] for row in rounds], 2),
-            spread(column("rps_8"), 1),
-            spread(column("limit_p50_ms"), 1),
-            spread(column("p50_1_ms"), 1),
-            spread([row["p50_1_ms"] - row["limit_p50_ms"] for row in rounds], 1),
-            spread(column("rps_repeated"), 0),
-            spread(column("bare"), 0),
-            spread([row["rps_repeated"] / row["bare"] for row in rounds], 2),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| digit model, 64 connections, every body different | requests/s | CPU, µs a request: gateway | worker, with decoding and inference | nats-server |", "| --- " * 5 + "|"]
-    for name, row in results["path"].items():
-        cpu = row["cpu_us"]
-        lines.append(f"| {name} | {row['rps']:.0f} | {cpu['shoal-gateway']:.0f} | {cpu['shoal-worker']:.0f} | {cpu['nats-server']:.0f} |")
+def of(rows, name, key, digits):
+    return spread([row[key] for row in rows[name]], digits)
+
+
+def markdown(results):
+    lines = []
+    for name, found in results["models"].items():
+        rows, shape = found["rows"], found["shape"]
+        lines += [f"## ResNet-50, {name}", "",
+                  f"The limit: {shape[0]} session(s) of {shape[1]} thread(s), batches of {shape[2]}, {shape[3]} decode thread(s).", ""]
+        lines += table(["every body different, images/s", *(f"at {n}" for n in CONNECTIONS), *(f"of the limit, at {n}" for n in CONNECTIONS)])
+        lines.append(cells(["limit beside it", *(of(rows, f"rps_{n}", "against", 1) for n in CONNECTIONS), "1", "1", "1"]))
+        for who, prefix in [("Shoal", ""), ("baseline, 1 worker", "baseline1_"), ("baseline, 2 workers", "baseline2_")]:
+            if f"{prefix}rps_1" in rows:
+                keys = [f"{prefix}rps_{n}" for n in CONNECTIONS]
+                lines.append(cells([who, *(of(rows, key, "value", 1) for key in keys), *(of(rows, key, "ratio", 2) for key in keys)]))
+        lines.append("")
+        lines += table(["one at a time, p50 in ms", "in one process", "by HTTP", "over"])
+        for who, prefix in [("Shoal", ""), ("baseline, 1 worker", "baseline1_"), ("baseline, 2 workers", "baseline2_")]:
+            if f"{prefix}p50_1_ms" in rows:
+                alone = rows[f"{prefix}p50_1_ms"]
+                over = spread([row["value"] - row["against"] for row in alone], 1)
+                lines.append(cells([who, spread([row["against"] for row in alone], 1), spread([row["value"] for row in alone], 1), over]))
+        lines.append("")
+        lines += table(["one body, repeated: requests/s", *(f"at {n}" for n in CONNECTIONS)])
+        for who, key, digits in [("a bare handler that hashes", "against", 0), ("Shoal", "value", 0), ("ratio", "ratio", 2)]:
+            lines.append(cells([who, *(of(rows, f"repeated_rps_{n}", key, digits) for n in CONNECTIONS)]))
+        lines.append("")
+    lines += ["## The path itself", "", "The digit model at 64 connections, every body different. CPU time in µs a request; the last two columns are the three",
+              "parts without decoding and inference: by the CPU time of the worker's decode and session threads, and by the time that",
+              "`shoal_worker_decode_busy_seconds_total` and `shoal_worker_session_busy_seconds_total` call busy, in which a thread may",
+              "also have waited for a core.", ""]
+    parts = ["gateway", "nats-server", "worker", "path", "path_by_busy"]
+    lines += table(["", "requests/s", "gateway", "nats-server", "worker", "outside decoding and inference", "by busy seconds"])
+    for name, runs in results["path"].items():
+        lines.append(cells([name, spread([run["rps"] for run in runs], 0), *(spread([run[part] for run in runs], 0) for part in parts)]))
     return "\n".join(lines)
 
 
+def cells(texts):
+    return "| " + " | ".join(texts) + " |"
+
+
+def table(heads):
+    return [cells(heads), cells(["---"] * len(heads))]
+
+
 def main():
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--bins", "--examples"], check=True, cwd=ROOT)
+    rig.build()
+    if BASELINE:
+        baseline.prepare()
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
-        photo = work / "58k.jpg"
-        output(BIN / "examples/photograph", 500, 375, 58_000, photo)
-        small = work / "1k.jpg"
-        output(BIN / "examples/photograph", 32, 32, 1_000, small)
+        photo = rig.photograph(work / "58k.jpg", 500, 375, 58_000)
+        small = rig.photograph(work / "1k.jpg", 32, 32, 1_000)
         for kind in ([], ["--int8"]):
             output(BIN / "shoal", "models", "synth", "resnet50", *kind, "--models-dir", work / "models")
+        models = {"fp32": "resnet50-synth", "int8": "resnet50-synth-int8"}
+        # With everything in its folder: a profile that `shoal up` finds there makes it a row of its own.
+        for name in MORE_MODELS:
+            shutil.copytree(rig.ROOT / MODELS_DIR / name, work / "models" / name)
+            models[name] = name
         bare = [BIN / "examples/bare", BARE_PORT]
-        with running(bare, work / "bare.log", lambda log: time.sleep(0.5) or True):
-            resnet50 = {name: resnet(work, photo, model) for name, model in (("fp32", "resnet50-synth"), ("int8", "resnet50-synth-int8"))}
-        results = {
-            "date": time.strftime("%Y-%m-%d"),
-            "commit": output("git", "rev-parse", "--short", "HEAD").strip(),
-            "machine": f"{CORES} cores, {cpu_name()}, {platform.system()} {platform.release()}",
-            "rounds": ROUNDS,
-            "seconds_each": SECONDS,
-            "resnet50": resnet50,
-            "path": path(work, {"1 KB JPEG": small, "58 KB JPEG": photo}),
-        }
-    text = table(results)
-    print(text)
-    (ROOT / "docs/benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
-    heading = f"# Benchmark\n\n{results['date']}, commit {results['commit']}, {results['machine']}; medians of {ROUNDS} interleaved rounds of {SECONDS:g} s, in brackets the lowest and highest. Written by `make bench`; what the columns mean stands in `loadtest/bench.py`.\n\n"
-    (ROOT / "docs/benchmark.md").write_text(heading + text + "\n")
-
-
-def cpu_name():
-    names = re.findall(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return names[0] if names else platform.machine()
+        with rig.running(bare, work / "bare.log", lambda log: time.sleep(0.5) or True):
+            found = {name: resnet(work, photo, model, BASELINE and name not in MORE_MODELS) for name, model in models.items()}
+        results = {**rig.provenance(), "rounds": ROUNDS, "seconds_each": SECONDS, "models": found,
+                   "path": path(work, {"1 KB JPEG": small, "58 KB JPEG": photo})}
+    page = (f"# Benchmark\n\n{rig.said(results)}. Medians of {ROUNDS} rounds of {SECONDS:g} s a run, in brackets the lowest and highest; every run "
+            "stands between two of what it is held against, and ratios are taken with the mean of these. Written by `make bench`; what "
+            f"is measured stands in `loadtest/bench.py`.\n\n{markdown(results)}\n")
+    print(page)
+    DOCS.mkdir(parents=True, exist_ok=True)
+    (DOCS / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+    (DOCS / "benchmark.md").write_text(page)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+import plot
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 PORT = 18470
@@ -90,31 +92,14 @@ def flat_out(image, seconds=20):
     return json.loads(load(image, 16, seconds, "0").communicate()[0])
 
 
-def plot(samples):
+def draw(samples):
     """Requests a second, workers and jobs in the queue on one time axis."""
-    width, height, left, top = 720, 110, 60, 22
-    rows = [("rps", "answers/s", "#0072B2"), ("workers", "workers", "#009E73"), ("jobs", "jobs in the queue, waiting or in hand", "#E69F00")]
-    end = samples[-1]["t"]
-    parts = []
-    for index, (key, title, colour) in enumerate(rows):
-        base = top + index * (height + 34) + height
-        most = max(max(sample[key] for sample in samples), 1)
-        points = " ".join(f"{left + s['t'] / end * (width - left - 10):.1f},{base - s[key] / most * height:.1f}"
-                          for s in samples)
-        parts.append(f'<text x="{left}" y="{base - height - 8}" font-weight="600">{title}</text>'
-                     f'<text x="{left - 6}" y="{base - height + 8}" text-anchor="end">{most:.0f}</text>'
-                     f'<text x="{left - 6}" y="{base}" text-anchor="end">0</text>'
-                     f'<line x1="{left}" y1="{base}" x2="{width - 10}" y2="{base}" stroke="#999"/>'
-                     f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    bottom = top + len(rows) * (height + 34)
-    at, marks = 0, []
+    end, began, marks = samples[-1]["t"], 0, []
     for users, seconds in STEPS:
-        x = left + at / end * (width - left - 10)
-        marks.append(f'<line x1="{x:.1f}" y1="{top - 4}" x2="{x:.1f}" y2="{bottom - 34}" stroke="#ccc" stroke-dasharray="3 3"/>'
-                     f'<text x="{x + 3:.1f}" y="{bottom - 16}">{users} users</text>')
-        at += seconds
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom}" font-family="sans-serif" font-size="11">'
-            f'<rect width="100%" height="100%" fill="#fff"/>{"".join(marks)}{"".join(parts)}</svg>\n')
+        marks.append((began / end, f"{users} users"))
+        began += seconds
+    rows = [("rps", "answers/s"), ("workers", "workers"), ("jobs", "jobs in the queue, waiting or in hand")]
+    return plot.svg([(title, [(sample["t"] / end, sample[key]) for sample in samples]) for key, title in rows], marks)
 
 
 def wake(folder, model):
@@ -166,7 +151,7 @@ def main():
         print(f"the same fleet flat out, {len(after['workers'])} workers: {images / 20:.1f} answers/s, "
               f"{images / 20 / alone['requests_per_second']:.2f} x one worker")
         fleet.stop()
-        (ROOT / "docs/scaling.svg").write_text(plot(samples))
+        (ROOT / "docs/scaling.svg").write_text(draw(samples))
         for model in (MODEL, "digits"):
             wake(folder, model)
             subprocess.run(["rm", "-rf", folder / "sleep"])

@@ -42,6 +42,11 @@ fn from_env(name: &str) -> Option<PathBuf> {
     env::var_os(name).map(PathBuf::from).filter(|path| path.exists())
 }
 
+/// The nearest folder of native helpers, if there is one.
+pub fn tools() -> Option<PathBuf> {
+    in_tools(Path::new(""))
+}
+
 /// Looks for `.tools/` upwards from the current directory and from the running binary.
 fn in_tools(relative: &Path) -> Option<PathBuf> {
     let starts = [env::current_dir().ok(), env::current_exe().ok()];

@@ -13,7 +13,7 @@ pub(crate) use crew::LARGEST_COPIED;
 pub use crew::{Crew, Measured, Wanted, measure};
 pub use embedded::{DIGITS, default_model};
 pub use loaded::{Model, Precision};
-pub use postprocess::rank;
+pub use postprocess::{probabilities, rank};
 pub use runtime::{Device, Runtime, RuntimeError, Threads};
 pub use session::{BadModel, ModelSession};
 pub use store::{MANIFEST, ModelStore, StoreError};

@@ -14,7 +14,7 @@
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`users`] | `shoal users list, add, password, remove, rotate-secret` |
 //! | [`keys`] | `shoal keys new, rotate, retire`: who may connect to NATS |
-//! | [`models`] | `shoal models list, pull, add, show, synth, push, versions, promote, canary, shadow, rollback, remove` |
+//! | [`models`] | `shoal models list, pull, add, show, synth, quantize, push, versions, promote, canary, shadow, rollback, remove` |
 //! | [`release`] | `shoal completions`, `shoal man`: what a release carries beside the binaries |
 //! | [`provision`] | `shoal provision`: streams, consumers and buckets on a server of your own |
 

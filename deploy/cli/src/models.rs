@@ -6,6 +6,7 @@ pub mod download;
 mod list;
 pub mod pull;
 mod push;
+pub mod quantize;
 mod rollout;
 mod synth;
 mod versions;
@@ -19,6 +20,7 @@ use shoal_worker::model::ModelStore;
 
 use crate::connect::NatsOptions;
 use push::What;
+use quantize::Quantize;
 use rollout::Beside;
 
 /// `shoal models`
@@ -67,6 +69,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Make a model of 8 bits from one in floating point and images like those it will see
+    Quantize(Quantize),
     #[command(flatten)]
     Versions(VersionCommand),
 }
@@ -118,6 +122,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         Command::Add { file, manifest } => add::add(&file, &manifest, &store),
         Command::Show { name } => list::show(&name, &store),
         Command::Synth { int8, seed, .. } => synth::resnet50(int8, seed, &store),
+        Command::Quantize(wanted) => quantize::run(&wanted, &store),
         Command::Versions(command) => {
             let bus = options.nats.connect("shoal-models").await?;
             on_bus(command, &store, &bus).await
