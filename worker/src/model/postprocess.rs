@@ -1,6 +1,6 @@
 //! From raw scores to ranked classes.
 
-use shoal_shared::manifest::Activation;
+use shoal_shared::manifest::{Activation, Manifest};
 use shoal_shared::prediction::{Class, MAX_TOP_K};
 
 use super::loaded::Model;
@@ -10,10 +10,7 @@ pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
     if scores.is_empty() || scores.iter().any(|score| !score.is_finite()) {
         return Err("the model's output is not finite".into());
     }
-    let probabilities = match model.manifest.output.activation {
-        Activation::None => scores.to_vec(),
-        Activation::Softmax => softmax(scores),
-    };
+    let probabilities = probabilities(&model.manifest, scores);
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     let descending = |a: &usize, b: &usize| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b));
     let count = MAX_TOP_K.min(order.len());
@@ -28,6 +25,14 @@ pub fn rank(model: &Model, scores: &[f32]) -> Result<Vec<Class>, String> {
         .collect())
 }
 
+/// The probabilities of one row of raw scores, by class.
+pub(super) fn probabilities(manifest: &Manifest, scores: &[f32]) -> Vec<f32> {
+    match manifest.output.activation {
+        Activation::None => scores.to_vec(),
+        Activation::Softmax => softmax(scores),
+    }
+}
+
 /// exp(x - max) / sum: the usual guard against overflow.
 fn softmax(scores: &[f32]) -> Vec<f32> {
     let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -38,8 +43,6 @@ fn softmax(scores: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use shoal_shared::manifest::Manifest;
-
     use super::*;
 
     fn model(activation: &str) -> Model {
