@@ -19,7 +19,7 @@ pub use engine::{Engine, Library, Numbers, Provider};
 pub use loaded::{Model, Precision};
 pub use machine::Machine;
 pub use postprocess::rank;
-pub use runtime::{Device, Runtime, RuntimeError, Threads, find};
+pub use runtime::{Device, Runtime, RuntimeError, Threads, find_library};
 pub use session::{BadModel, ModelSession};
 pub use store::{MANIFEST, ModelStore, StoreError};
 pub use telemetry::forbid_telemetry;

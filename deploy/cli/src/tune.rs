@@ -89,11 +89,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let mut measuring = Measuring::begin(options.models_dir.clone(), model.manifest.name.clone(), threads, images)?;
     let agreement = measuring.agreement()?;
-    let passes = |engine: Engine| {
-        agreement.iter().any(|held| held.engine == engine && held.agreement.objection(&bounds).is_none())
-    };
+    let passes =
+        |engine: Engine| agreement.iter().any(|held| held.engine == engine && held.objection(promise).is_none());
     let rows = measuring.speed(options.seconds, model.onnx.len(), passes)?;
-    print!("{}", table::in_words(&rows, &agreement, &bounds));
+    print!("{}", table::in_words(&rows, &agreement, promise));
     let choice = choose(&rows, passes).context("no way to compute this model passes, not even the standard one")?;
     print!("{}", table::chosen(&choice, &rows));
     if options.dry_run {

@@ -105,7 +105,7 @@ impl Runtime {
 
     /// Loads a library with telemetry off.
     pub fn load_library(device: Device, library: Library) -> Result<Self, RuntimeError> {
-        let path = find(library).ok_or(match library {
+        let path = find_library(library).ok_or(match library {
             Library::Standard => RuntimeError::NoLibrary,
             Library::OpenVino => RuntimeError::NoOpenVino,
         })?;
@@ -243,7 +243,7 @@ impl Runtime {
 }
 
 /// Where a library is, if it is there.
-pub fn find(library: Library) -> Option<PathBuf> {
+pub fn find_library(library: Library) -> Option<PathBuf> {
     match library {
         Library::Standard => locate::onnxruntime(),
         Library::OpenVino => locate::onnxruntime_openvino(),

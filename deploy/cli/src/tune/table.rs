@@ -1,10 +1,11 @@
 //! What was measured, for people.
 
-use shoal_worker::model::tuning::{Bounds, Choice, Held, Part, Row};
+use shoal_shared::manifest::Exactness;
+use shoal_worker::model::tuning::{Choice, Held, Part, Row};
 use shoal_worker::model::{Engine, Numbers};
 
 /// Every combination, and whether it may be used.
-pub(super) fn in_words(rows: &[Row], agreement: &[Held], bounds: &Bounds) -> String {
+pub(super) fn in_words(rows: &[Row], agreement: &[Held], promise: Exactness) -> String {
     let mut text = format!(
         "\n{:<10} {:<9} {:>8} {:>7} {:>6} {:>9} {:>9} {:>13} {:>10} {:>7}  USABLE\n",
         "PROVIDER", "PRECISION", "SESSIONS", "THREADS", "BATCH", "IMAGES/S", "ONE, MS", "AGREE", "OFF BY", "MB"
@@ -16,7 +17,7 @@ pub(super) fn in_words(rows: &[Row], agreement: &[Held], bounds: &Bounds) -> Str
         let (batch, speed) = row.best();
         let alone = row.ms.first().copied().unwrap_or(f64::NAN);
         let agree = format!("{} of {}", held.agreement.agreed, held.agreement.images);
-        let usable = held.agreement.objection(bounds).map_or("yes".to_owned(), |why| format!("no: {why}"));
+        let usable = held.objection(promise).map_or("yes".to_owned(), |why| format!("no: {why}"));
         text.push_str(&format!(
             "{:<10} {:<9} {:>8} {:>7} {:>6} {:>9.1} {:>9.2} {:>13} {:>10.2e} {:>7}  {usable}\n",
             provider.as_str(),
@@ -47,9 +48,13 @@ pub(super) fn chosen(choice: &Choice, rows: &[Row]) -> String {
     } else {
         String::new()
     };
+    let idle = match choice.narrow {
+        Some(_) if choice.wide_rows == 0 => "the same".to_owned(),
+        Some(_) => part(&Part { batch: choice.wide_rows, ..choice.wide }),
+        None => part(&choice.wide),
+    };
     format!(
-        "idle:       {}\nunder load: {}\n            {:.1} images/s{gain}\n",
-        part(&Part { batch: choice.wide_rows.max(1), ..choice.wide }),
+        "idle:       {idle}\nunder load: {}\n            {:.1} images/s{gain}\n",
         part(choice.narrow.as_ref().unwrap_or(&choice.wide)),
         choice.speed()
     )

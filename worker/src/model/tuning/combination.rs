@@ -14,6 +14,7 @@ const LARGEST_ON_CPU: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Combination {
     /// How they compute.
+    #[serde(flatten)]
     pub engine: Engine,
     /// Sessions side by side.
     pub sessions: usize,

@@ -12,9 +12,9 @@ use shoal_shared::names::ModelName;
 use super::agreement::{Agreement, Bounds};
 use super::choice::Choice;
 use super::combination::Row;
-use crate::model::engine::{Engine, Library};
+use crate::model::engine::{Engine, Library, Numbers};
 use crate::model::machine::Machine;
-use crate::model::{Device, find};
+use crate::model::{Device, find_library};
 
 /// Largest profile that is read, bytes.
 const LARGEST: u64 = 1 << 20;
@@ -34,7 +34,7 @@ pub struct LibraryFile {
 impl LibraryFile {
     /// The one that is found here.
     pub fn here(kind: Library) -> Option<Self> {
-        let path = find(kind)?.canonicalize().ok()?;
+        let path = find_library(kind)?.canonicalize().ok()?;
         let (file, bytes) = (path.file_name()?.to_string_lossy().into_owned(), fs::metadata(&path).ok()?.len());
         Some(Self { kind, file, bytes })
     }
@@ -49,6 +49,17 @@ pub struct Held {
     /// Against the standard way, one image at a time.
     #[serde(flatten)]
     pub agreement: Agreement,
+}
+
+impl Held {
+    /// Why it may not be used for a promise, if it may not. Fewer bits are never exact, however few images show it.
+    pub fn objection(&self, promise: Exactness) -> Option<String> {
+        let is_short = matches!(self.engine.numbers, Numbers::Bf16 | Numbers::F16);
+        if promise.is_exact() && is_short {
+            return Some("16 bits are not exact".into());
+        }
+        self.agreement.objection(&Bounds::of(promise))
+    }
 }
 
 /// What is written.
@@ -193,7 +204,7 @@ pub fn library_wanted(folders: &[PathBuf], machine: &Machine, device: Device) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::engine::{Numbers, Provider};
+    use crate::model::engine::Provider;
     use crate::model::tuning::{Combination, Part};
 
     fn profile() -> Profile {
@@ -248,6 +259,18 @@ mod tests {
         assert!(why(&Looked { device: Device::Cuda, ..looked(&here, &same) }).contains("openvino bf16"));
         let standard = LibraryFile { kind: Library::Standard, file: "libonnxruntime.so.2".into(), bytes: 7 };
         assert!(why(&Looked { library: Some(standard), ..looked(&here, &same) }).contains("libonnxruntime.so.2"));
+    }
+
+    #[test]
+    fn few_bits_are_never_exact() {
+        let held = |numbers, difference| Held {
+            engine: Engine::new(Provider::OpenVino, numbers),
+            agreement: Agreement { images: 2, agreed: 2, difference },
+        };
+        assert!(held(Numbers::F16, 0.0).objection(Exactness::Exact).unwrap().contains("16 bits"));
+        assert_eq!(held(Numbers::F16, 0.01).objection(Exactness::Fast), None);
+        assert_eq!(held(Numbers::F32, 1e-6).objection(Exactness::Exact), None);
+        assert!(held(Numbers::F32, 0.01).objection(Exactness::Exact).is_some());
     }
 
     #[test]
