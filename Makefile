@@ -4,7 +4,7 @@
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup fmt lint chaos hosts advice fuzz bench bench-cache growth seeds-report validate dist clean
+.PHONY: help run test setup tune fmt lint chaos hosts advice fuzz bench bench-cache growth seeds-report validate dist clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,11 @@ test: ## Check format and lints, run all tests
 
 setup: ## Fetch nats-server and ONNX Runtime into .tools/ (part of run and test)
 	@deploy/setup.sh
+
+tune: ## Find the fastest way to compute a model here: make tune MODEL=resnet50 IMAGES=photos ARGS="--precision fast"
+	@deploy/setup.sh --fast
+	cargo build --release --workspace --bins
+	@exec "$(TARGET_DIR)/release/shoal" tune "$(MODEL)" --images "$(IMAGES)" $(ARGS)
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Prepares .tools/ with the native helpers that Shoal runs on: nats-server and ONNX Runtime.
-# With --observe also Prometheus, with --tests that, HAProxy, the nats command-line client and the Python
-# clients that tests speak through; with --baseline Redis and the Python that loadtest/baseline/ runs on.
-# Does nothing when all is in place.
+# With --observe also Prometheus, with --fast an ONNX Runtime that has OpenVINO, with --tests both, HAProxy, the
+# nats command-line client and the Python clients that tests speak through; with --baseline Redis and the Python
+# that loadtest/baseline/ runs on. Does nothing when all is in place.
 set -euo pipefail
 
 readonly MIN_NATS_SERVER=2.12.5 # before it, a replicated work queue could lose messages at max-deliver
@@ -20,16 +20,18 @@ SCRATCH=
 main() {
     local what=${1-}
     case "$what" in
-    "" | --observe | --tests | --baseline) ;;
-    *) fail "unknown argument '$what'; usage: deploy/setup.sh [--observe | --tests | --baseline]" ;;
+    "" | --observe | --fast | --tests | --baseline) ;;
+    *) fail "unknown argument '$what'; usage: deploy/setup.sh [--observe | --fast | --tests | --baseline]" ;;
     esac
     check_rust
     prepare_nats_server
     prepare_onnxruntime
     case "$what" in
     --observe) prepare_prometheus ;;
+    --fast) prepare_openvino ;;
     --tests)
         prepare_prometheus
+        prepare_openvino
         prepare_haproxy
         prepare_nats_cli
         prepare_python "$PINS"/python-*.txt
@@ -100,6 +102,27 @@ prepare_onnxruntime() {
     install_file 'libonnxruntime*' "$dir"
     ln -sfn "$real" "$dir/$name"
     mark_current onnxruntime "$version"
+}
+
+# A library of its own beside the other one: a process has one of them, and takes this one when a model's
+# profile wants it.
+prepare_openvino() {
+    local dir=$TOOLS/onnxruntime-openvino version name=libonnxruntime.so
+    version=$(pinned_version "$PINS/onnxruntime-openvino.txt")
+    if is_current onnxruntime-openvino "$version" "$dir/$name.$version" && [[ -e $dir/$name ]]; then return; fi
+    if [[ $(uname -sm) != "Linux x86_64" ]]; then
+        say "there is an ONNX Runtime with OpenVINO for Linux x86_64 only: 'shoal tune' does without"
+        return
+    fi
+    fetch_wheel onnxruntime-openvino "$version" "point SHOAL_ORT_OPENVINO at an ONNX Runtime library that has OpenVINO"
+    # Every name that something is linked to, and the plugin for CPUs; not those for GPUs and NPUs.
+    unpack "onnxruntime/capi/$name.*" 'onnxruntime/capi/libonnxruntime_providers_*' \
+        'onnxruntime/capi/libopenvino.so.????' 'onnxruntime/capi/libopenvino_onnx_frontend.so.????' \
+        'onnxruntime/capi/libopenvino_intel_cpu_plugin.so' 'onnxruntime/capi/libtbb*.so*'
+    rm -f "$dir"/*
+    install_file '*' "$dir"
+    ln -sfn "$name.$version" "$dir/$name"
+    mark_current onnxruntime-openvino "$version"
 }
 
 # The library looks for its providers beside itself, so they are linked too.

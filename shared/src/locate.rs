@@ -8,6 +8,9 @@ pub const ORT_LIBRARY_ENV: &str = "ORT_DYLIB_PATH";
 /// Environment variable naming the nats-server binary.
 pub const NATS_SERVER_ENV: &str = "SHOAL_NATS_SERVER";
 
+/// Environment variable naming an ONNX Runtime library that has OpenVINO.
+pub const ORT_OPENVINO_ENV: &str = "SHOAL_ORT_OPENVINO";
+
 const ORT_LIBRARY: &str = if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" };
 
 /// The ONNX Runtime library, if it can be found.
@@ -16,6 +19,11 @@ pub fn onnxruntime() -> Option<PathBuf> {
         let system = ["/usr/local/lib", "/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
         system.iter().map(|dir| Path::new(dir).join(ORT_LIBRARY)).find(|path| path.exists())
     })
+}
+
+/// The ONNX Runtime library that has OpenVINO, if it can be found.
+pub fn onnxruntime_openvino() -> Option<PathBuf> {
+    from_env(ORT_OPENVINO_ENV).or_else(|| in_tools(&Path::new("onnxruntime-openvino").join(ORT_LIBRARY)))
 }
 
 /// The nats-server binary, if it can be found.

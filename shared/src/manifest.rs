@@ -34,6 +34,9 @@ pub struct Manifest {
     /// How labels of several words are written.
     #[serde(default)]
     pub label_style: LabelStyle,
+    /// How close answers are to those of the file computed as it is written.
+    #[serde(default, skip_serializing_if = "Exactness::is_exact")]
+    pub precision: Exactness,
     /// From pixels to the input tensor.
     #[serde(default)]
     pub input: InputSpec,
@@ -43,6 +46,33 @@ pub struct Manifest {
     /// Batching bounds.
     #[serde(default)]
     pub batch: BatchSpec,
+}
+
+/// How close answers are to those of the file computed as it is written. `shoal tune` looks for the fastest way
+/// that keeps to it, and says by which bounds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exactness {
+    /// The same, but for the order of sums.
+    #[default]
+    Exact,
+    /// Close: numbers of 16 bits inside, where the machine is faster with them.
+    Fast,
+}
+
+impl Exactness {
+    /// Whether it is [`Exactness::Exact`].
+    pub fn is_exact(&self) -> bool {
+        *self == Exactness::Exact
+    }
+
+    /// Word in manifests and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Exactness::Exact => "exact",
+            Exactness::Fast => "fast",
+        }
+    }
 }
 
 /// How labels of several words are written: lists of the same classes differ in it.
@@ -270,7 +300,12 @@ impl Manifest {
 
     /// Bytes that change whenever the answer for the same image could.
     pub fn processing_fingerprint(&self) -> Vec<u8> {
-        format!("{:?}{:?}", self.input, self.output).into_bytes()
+        let mut text = format!("{:?}{:?}", self.input, self.output);
+        // Exact ones have the digest that they had before there was a choice.
+        if !self.precision.is_exact() {
+            text.push_str(self.precision.as_str());
+        }
+        text.into_bytes()
     }
 }
 
@@ -313,6 +348,8 @@ mod tests {
         let plain = Manifest::parse(MINIMAL).unwrap();
         let described = Manifest { description: "words".into(), ..plain.clone() };
         assert_eq!(plain.processing_fingerprint(), described.processing_fingerprint());
+        let fast = Manifest { precision: Exactness::Fast, ..plain.clone() };
+        assert_ne!(plain.processing_fingerprint(), fast.processing_fingerprint());
         let scaled = Manifest { input: InputSpec { scale: 0.5, ..plain.input.clone() }, ..plain.clone() };
         assert_ne!(plain.processing_fingerprint(), scaled.processing_fingerprint());
     }
@@ -323,6 +360,16 @@ mod tests {
         assert_eq!(Manifest::parse(&styled).unwrap().label_style.apply("Eskimo dog"), "Eskimo_dog");
         assert_eq!(LabelStyle::Spaces.apply("Eskimo_dog"), "Eskimo dog");
         assert_eq!(Manifest::parse(MINIMAL).unwrap().label_style.apply("a_b c"), "a_b c");
+    }
+
+    #[test]
+    fn exact_is_what_nobody_has_to_write() {
+        let plain = Manifest::parse(MINIMAL).unwrap();
+        assert!(!toml::to_string(&plain).unwrap().contains("precision"));
+        let fast = Manifest::parse(&format!("precision = \"fast\"\n{MINIMAL}")).unwrap();
+        assert_eq!(fast.precision, Exactness::Fast);
+        assert_eq!(Manifest::parse(&toml::to_string(&fast).unwrap()).unwrap(), fast);
+        assert!(Manifest::parse(&format!("precision = \"int4\"\n{MINIMAL}")).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ModelDigest;
+use crate::manifest::Exactness;
 use crate::names::{ModelName, NodeId};
 
 /// How often a worker says that it is there.
@@ -227,6 +228,12 @@ pub struct ModelStatus {
     pub input_shape: Vec<i64>,
     /// Milliseconds for an image in a full batch, measured at warm-up and since.
     pub image_ms: f32,
+    /// How close its answers are to those of the file computed as it is written.
+    #[serde(default)]
+    pub precision: Exactness,
+    /// How its sessions compute, in words; empty until they have been built.
+    #[serde(default)]
+    pub engine: String,
 }
 
 impl ModelStatus {
@@ -241,6 +248,8 @@ impl ModelStatus {
             input_name: String::new(),
             input_shape: Vec::new(),
             image_ms: 0.0,
+            precision: Exactness::default(),
+            engine: String::new(),
         }
     }
 }

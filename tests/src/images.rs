@@ -38,6 +38,21 @@ pub fn noise(side: u32, seed: u64) -> Vec<u8> {
     encode(&image.into(), ImageFormat::Png)
 }
 
+/// Pictures made of one photograph: parts of it, mirrored, lighter, darker, paler, in other hues, blurred. Another
+/// one for every `number`, and always the same.
+pub fn variant(photo: &DynamicImage, number: u64) -> DynamicImage {
+    let mut rng = fastrand::Rng::with_seed(number);
+    let part = 0.6 + 0.4 * rng.f32();
+    let side = |whole: u32| (whole as f32 * part) as u32;
+    let (width, height) = (side(photo.width()), side(photo.height()));
+    let (left, top) = (rng.u32(0..=photo.width() - width), rng.u32(0..=photo.height() - height));
+    let crop = photo.crop_imm(left, top, width, height);
+    let turned = if rng.bool() { crop.fliph() } else { crop };
+    let lit = turned.brighten(rng.i32(-50..=50)).adjust_contrast(rng.i32(-30..=30) as f32);
+    let tinted = lit.huerotate(rng.i32(-20..=20));
+    if rng.u8(0..4) == 0 { tinted.blur(1.0 + rng.f32()) } else { tinted }
+}
+
 /// Encodes an image.
 pub fn encode(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());

@@ -5,6 +5,24 @@ use std::process::Command;
 
 use crate::process::{binary, repository};
 
+const SQUEEZENET: &str = r#"
+name = "squeezenet"
+title = "SqueezeNet (ImageNet)"
+file = "squeezenet.onnx"
+labels = "imagenet-labels.txt"
+
+[input]
+color = "bgr"
+resize = "shorter-side"
+shorter_side = 256
+width = 224
+height = 224
+mean = [104.0, 117.0, 123.0]
+
+[output]
+activation = "none"
+"#;
+
 /// Adds the model that tells dark from bright, kills its process on white and fails on grey 128.
 pub fn add_brittle(dir: &Path) {
     let source = repository().join("tests/models");
@@ -51,4 +69,25 @@ pub fn failing(dir: &Path) -> String {
     assert_ne!(grey, manifest);
     std::fs::write(folder.join("manifest.toml"), grey).unwrap();
     folder.to_str().unwrap().to_owned()
+}
+
+/// Adds SqueezeNet with its real weights, from the folder of test data beside the project.
+pub fn add_squeezenet(data: &Path, models: &Path) {
+    std::fs::create_dir_all(models).unwrap();
+    for file in ["squeezenet.onnx", "imagenet-labels.txt"] {
+        std::fs::copy(data.join(file), models.join(file)).unwrap();
+    }
+    let manifest = models.join("squeezenet.toml");
+    std::fs::write(&manifest, SQUEEZENET).unwrap();
+    let added = Command::new(binary("shoal"))
+        .args(["models", "add"])
+        .arg(models.join("squeezenet.onnx"))
+        .arg("--manifest")
+        .arg(&manifest)
+        .arg("--models-dir")
+        .arg(models)
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
 }

@@ -2,56 +2,16 @@
 //! Skips where the test data beside the project is absent.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
-use std::path::Path;
-use std::process::Command;
-
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageFormat};
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http;
 use shoal_testkit::images::encode;
-use shoal_testkit::process::{binary, repository, shared_models};
-
-const MANIFEST: &str = r#"
-name = "squeezenet"
-title = "SqueezeNet (ImageNet)"
-file = "squeezenet.onnx"
-labels = "imagenet-labels.txt"
-
-[input]
-color = "bgr"
-resize = "shorter-side"
-shorter_side = 256
-width = 224
-height = 224
-mean = [104.0, 117.0, 123.0]
-
-[output]
-activation = "none"
-"#;
+use shoal_testkit::models::add_squeezenet;
+use shoal_testkit::process::{repository, shared_models};
 
 /// How far a score may lie from the reference's.
 const TOLERANCE: f64 = 0.02;
-
-fn add_squeezenet(data: &Path, models: &Path) {
-    std::fs::create_dir_all(models).unwrap();
-    for file in ["squeezenet.onnx", "imagenet-labels.txt"] {
-        std::fs::copy(data.join(file), models.join(file)).unwrap();
-    }
-    let manifest = models.join("squeezenet.toml");
-    std::fs::write(&manifest, MANIFEST).unwrap();
-    let added = Command::new(binary("shoal"))
-        .args(["models", "add"])
-        .arg(models.join("squeezenet.onnx"))
-        .arg("--manifest")
-        .arg(&manifest)
-        .arg("--models-dir")
-        .arg(models)
-        .current_dir(repository())
-        .output()
-        .unwrap();
-    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
-}
 
 #[test]
 fn scores_agree_with_the_reference_for_every_encoding() {

@@ -5,13 +5,15 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use shoal_testkit::fleet::{Fleet, FleetPlan, provision};
 use shoal_testkit::nats::NatsServer;
 use shoal_testkit::process::{Process, binary, repository};
 use shoal_testkit::{eventually, http, images};
+use shoal_worker::model::tuning::{LibraryFile, Profile, choose};
+use shoal_worker::model::{Library, Machine};
 
 /// Remote ends of every socket of a process, and whether any is not on this machine.
 fn strangers(pid: u32) -> Vec<String> {
@@ -70,13 +72,41 @@ fn strace() -> Option<PathBuf> {
 /// of a host name.
 #[test]
 fn not_one_attempt_to_connect_elsewhere() {
+    no_attempt(None);
+}
+
+/// The same with the library that has OpenVINO.
+#[test]
+fn not_one_attempt_of_openvino_either() {
+    if LibraryFile::here(Library::OpenVino).is_none() {
+        return eprintln!("skipped: no OpenVINO here: `deploy/setup.sh --fast` fetches it");
+    }
+    let models = tempfile::tempdir().unwrap();
+    let samples = repository().join("worker/models/digits/samples");
+    let mut command = Command::new(binary("shoal"));
+    command.args(["tune", "digits", "--seconds", "1", "--threads", "1", "--images"]).arg(samples);
+    command.arg("--models-dir").arg(models.path()).current_dir(repository());
+    assert!(command.status().unwrap().success());
+    let folder = models.path().join("digits");
+    let profile = Profile::read(&Profile::path(&folder, &Machine::this(1))).unwrap();
+    let choice = choose(&profile.measured, |engine| engine.library() == Library::OpenVino).unwrap();
+    let library = LibraryFile::here(Library::OpenVino).unwrap();
+    Profile { choice, library, ..profile }.write(&folder).unwrap();
+    no_attempt(Some(models.path()));
+}
+
+/// Starts a worker under strace; with the profile in `models`, if given.
+fn no_attempt(models: Option<&Path>) {
     let Some(strace) = strace() else { return eprintln!("skipped: no strace here") };
     let nats = NatsServer::start();
     provision(&nats, "digits");
     let trace = nats.dir().join("trace");
     let mut command = Command::new(strace);
     command.args(["-f", "-qq", "-e", "trace=connect,sendto", "-o"]).arg(&trace).arg(binary("shoal-worker"));
-    command.args(["run", "--model", "digits", "--nats-url", &nats.url()]).current_dir(repository());
+    command.args(["run", "--model", "digits", "--threads", "1", "--nats-url", &nats.url()]).current_dir(repository());
+    if let Some(models) = models {
+        command.arg("--models-dir").arg(models);
+    }
     let mut worker = Process::start(&mut command, &nats.dir().join("worker.log"));
     let mut may_not_trace = false;
     eventually("the traced worker is ready", || {
@@ -86,6 +116,7 @@ fn not_one_attempt_to_connect_elsewhere() {
     if may_not_trace {
         return eprintln!("skipped: strace may not trace here");
     }
+    assert_eq!(models.is_some(), worker.log().contains("profile used"), "{}", worker.log());
     let port = nats.url().rsplit(':').next().unwrap().to_owned();
     let text = std::fs::read_to_string(&trace).unwrap();
     let reached: Vec<&str> =

@@ -1,8 +1,9 @@
 //! What the hardware can do: one process that decodes and infers, overlapping the two as well as it
 //! can, and does nothing else. `make bench` holds Shoal against it.
 //!
-//! `limit MODEL MODELS_DIR IMAGE SECONDS SESSIONS THREADS BATCH DECODERS` prints images a second;
-//! with SESSIONS 0 one image at a time, and the median in milliseconds.
+//! `limit MODEL MODELS_DIR IMAGE SECONDS SESSIONS THREADS BATCH DECODERS [ENGINE]` prints images a second;
+//! with SESSIONS 0 one image at a time, and the median in milliseconds. ENGINE is one that `shoal tune` lists, as
+//! in `openvino-bf16`; `cpu` unless given.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a measurement, not a service")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use shoal_shared::sniff::ImageLimits;
 use shoal_worker::image::Preprocessor;
-use shoal_worker::model::{Device, Model, ModelSession, ModelStore, Runtime, Threads};
+use shoal_worker::model::{Device, Engine, Library, Machine, Model, ModelSession, ModelStore, Runtime, Threads};
 
 struct Setup {
     runtime: Runtime,
+    engine: Engine,
     model: Model,
     image: Vec<u8>,
     time: Duration,
@@ -23,7 +25,7 @@ impl Setup {
     fn session(&self, intra: usize) -> ModelSession {
         // Spinning is right here: nobody else wants the cores.
         let threads = Threads { intra, spin: intra > 1 };
-        let session = self.runtime.session(&self.model.onnx, threads).unwrap();
+        let session = self.runtime.session_with(&self.model.onnx, threads, self.engine).unwrap();
         ModelSession::new(session, &self.model.manifest, self.model.labels.len()).unwrap()
     }
 
@@ -100,10 +102,17 @@ impl Setup {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, models, image, numbers @ ..] = args.as_slice() else { panic!("see the top of this file") };
+    let (numbers, engine) = numbers.split_at(5);
+    let engine = engine.first().map_or("cpu", String::as_str);
     let numbers: Vec<f64> = numbers.iter().map(|number| number.parse().unwrap()).collect();
     let &[seconds, sessions, threads, batch, decoders] = numbers.as_slice() else { panic!("five numbers") };
+    let library = if engine.starts_with("openvino") { Library::OpenVino } else { Library::Standard };
+    let runtime = Runtime::load_library(Device::Auto, library).unwrap();
+    let engines = runtime.engines(&Machine::this(1));
+    let named = |one: &Engine| one.to_string().replace(' ', "-") == engine;
     let setup = Setup {
-        runtime: Runtime::load(Device::Cpu).unwrap(),
+        engine: engines.iter().copied().find(named).unwrap_or_else(|| panic!("{engine} is none of {engines:?}")),
+        runtime,
         model: ModelStore::open(models).load(&model.parse().unwrap()).unwrap(),
         image: std::fs::read(image).unwrap(),
         time: Duration::from_secs_f64(seconds),

@@ -21,7 +21,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::config::WorkerConfig;
 use crate::metrics::WorkerMetrics;
-use crate::model::{ModelStore, Runtime, Wanted};
+use crate::model::tuning::library_wanted;
+use crate::model::{Machine, ModelStore, Runtime, RuntimeError, Wanted};
 use crate::serving::{CpuBudget, First, Followed, Heart, Holder, Loader, Means, Roll, follow_orders};
 
 /// A worker that is built and not yet pulling.
@@ -39,6 +40,14 @@ pub struct Worker {
     background: Shutdown,
 }
 
+/// The library that the profiles of the models served want; where there is none, or none that can be used here,
+/// the standard one.
+fn load_runtime(config: &WorkerConfig, store: &ModelStore) -> Result<Runtime, RuntimeError> {
+    let machine = Machine::this(config.session_threads());
+    let folders: Vec<_> = config.served_models().iter().flat_map(|name| store.folders(name)).collect();
+    Runtime::load_library(config.device, library_wanted(&folders, &machine, config.device))
+}
+
 impl Worker {
     /// Connects to the bus, loads the first model and warms it up. Creates nothing on the bus.
     pub fn build(config: WorkerConfig, spans: Spans) -> BoxFuture<'static, anyhow::Result<Self>> {
@@ -48,7 +57,8 @@ impl Worker {
     async fn assemble(config: WorkerConfig, spans: Spans) -> anyhow::Result<Self> {
         let origin = Instant::now();
         config.check()?;
-        let (runtime, store) = (Arc::new(Runtime::load(config.device)?), ModelStore::open(&config.models_dir));
+        let store = ModelStore::open(&config.models_dir);
+        let runtime = Arc::new(load_runtime(&config, &store)?);
         let (id, background) = (NodeId::mint("worker"), Shutdown::new());
         let bus = Bus::connect(&config.nats, id.as_str(), config.startup_patience).await?;
         let catalog = Catalog::open(&bus).await?.follow(&background).await?;

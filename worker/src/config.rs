@@ -35,7 +35,7 @@ pub struct WorkerConfig {
     pub memory_budget: u64,
     /// Folder with models.
     pub models_dir: PathBuf,
-    /// Where sessions run: `auto`, `cpu`, `cuda`.
+    /// Where sessions run: `auto`, `cpu`, `cuda`, `tensorrt`.
     pub device: Device,
     /// Threads of the session; 0: all cores this process may use.
     pub threads: usize,

@@ -11,6 +11,7 @@
 //! | [`dead`] | `shoal dead list, show, replay, purge` |
 //! | [`scale`] | `shoal scale`: a number of workers, or `auto` |
 //! | [`fleet`] | `shoal fleet status, explain` |
+//! | [`tune`] | `shoal tune`: the fastest way to compute a model on this machine that keeps its answers |
 //! | [`plan`] | `shoal plan`: how many workers a rate and a delay would need |
 //! | [`users`] | `shoal users list, add, password, remove, rotate-secret` |
 //! | [`keys`] | `shoal keys new, rotate, retire`: who may connect to NATS |
@@ -30,6 +31,7 @@ pub mod provision;
 pub mod release;
 pub mod scale;
 pub mod top;
+pub mod tune;
 pub mod up;
 pub mod users;
 pub mod why;

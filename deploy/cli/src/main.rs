@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, up, users, why};
+use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, tune, up, users, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
 use shoal_worker::model::forbid_telemetry;
 
@@ -29,6 +29,11 @@ enum Command {
     Fleet(fleet::Options),
     /// How many workers a rate and a delay would need
     Plan(plan::Options),
+    /// Find the fastest way to compute a model on this machine that keeps its answers
+    Tune(tune::Options),
+    /// One trial of `tune`, in a process of its own
+    #[command(hide = true)]
+    TuneTrial(tune::Worked),
     /// Look after models
     Models(models::Options),
     /// Look into the prediction cache, or empty it
@@ -97,6 +102,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Scale(options) => runtime.block_on(scale::run(options)),
         Command::Fleet(options) => runtime.block_on(fleet::run(options)),
         Command::Plan(options) => plan::run(&options),
+        Command::Tune(options) => tune::run(&options),
+        Command::TuneTrial(tune::Worked {}) => tune::work(),
         Command::Top(options) => top::run(&options),
         Command::Follow { .. } => Ok(()),
     }

@@ -1,7 +1,9 @@
-//! The sessions of one worker: a wide one and narrow ones, tried out before the first job.
+//! The sessions of one worker: a wide one and narrow ones, as its profile says or tried out before the first job.
 
 use std::time::{Duration, Instant};
 
+use super::engine::Engine;
+use super::tuning::{Choice, Part};
 use super::{Device, Model, ModelSession, Runtime, Threads};
 use crate::pipeline::Shape;
 use crate::serving::CpuBudget;
@@ -9,14 +11,18 @@ use crate::serving::CpuBudget;
 /// A narrow session must be at least this fast in relation to the wide one to be worth its memory.
 const WORTH_IT: f64 = 0.97;
 /// Models beyond this size are loaded once only: every session holds the weights.
-pub(crate) const LARGEST_COPIED: usize = 256 << 20;
+pub const LARGEST_COPIED: usize = 256 << 20;
 
 /// Every session, and how they divide the work.
 pub struct Crew {
     /// A thread for each core.
     pub wide: ModelSession,
-    /// A thread each.
+    /// Those that run side by side.
     pub narrow: Vec<ModelSession>,
+    /// Threads of each of them.
+    pub narrow_threads: usize,
+    /// How they compute, in words.
+    pub engines: String,
     /// Who takes what.
     pub shape: Shape,
     /// Milliseconds for an image at full speed.
@@ -42,12 +48,55 @@ pub struct Measured {
 }
 
 /// Time of a run, by its number of images.
-type Curve = Vec<(usize, Duration)>;
+pub(super) type Curve = Vec<(usize, Duration)>;
 
 impl Crew {
     /// What was measured.
     pub fn measured(&self) -> Measured {
         Measured { shape: self.shape, image_ms: self.image_ms }
+    }
+
+    /// Builds the sessions that were chosen for this machine, and warms them up. No measuring: what they do was
+    /// measured when they were chosen.
+    pub fn chosen(
+        runtime: &Runtime,
+        model: &Model,
+        wanted: Wanted,
+        budget: &CpuBudget,
+        choice: &Choice,
+    ) -> anyhow::Result<Self> {
+        let bound = |batch: usize| if wanted.max_batch == 0 { batch } else { batch.min(wanted.max_batch) };
+        let spin = |part: &Part| part.of.sessions == 1 && choice.narrow.is_some();
+        let build = |part: &Part| {
+            let threads = Threads { intra: part.of.threads, spin: spin(part) };
+            build_side_by_side(runtime, model, (threads, part.of.engine), part.of.sessions)
+        };
+        let (mut wide, mut narrow) = std::thread::scope(|scope| {
+            let narrow = scope.spawn(|| choice.narrow.as_ref().map_or(Ok(Vec::new()), build));
+            let wide = build(&choice.wide);
+            let narrow = narrow.join().map_err(|_| anyhow::anyhow!("building a session panicked"))?;
+            anyhow::Ok((wide?, narrow?))
+        })?;
+        let shape = Shape {
+            narrow: narrow.len(),
+            wide_rows: choice.wide_rows,
+            wide_batch: bound(choice.wide.batch),
+            narrow_batch: choice.narrow.map_or(0, |part| bound(part.batch)),
+        };
+        // One image, so that memory is there, and as many as there may be, so that there is enough.
+        for (sessions, most) in [(&mut wide, shape.wide_batch), (&mut narrow, shape.narrow_batch)] {
+            if !sessions.is_empty() {
+                run_all(sessions, 1, budget)?;
+                run_all(sessions, most, budget)?;
+            }
+        }
+        let Some(wide) = wide.pop() else { anyhow::bail!("no wide session was chosen") };
+        let narrow_threads = choice.narrow.map_or(1, |part| part.of.threads);
+        let engines = match choice.narrow.filter(|part| part.of.engine != choice.wide.of.engine) {
+            Some(part) => format!("{} for one image, {} under load", choice.wide.of.engine, part.of.engine),
+            None => choice.wide.of.engine.to_string(),
+        };
+        Ok(Self { wide, narrow, narrow_threads, engines, shape, image_ms: choice.image_ms })
     }
 
     /// Builds sessions that were measured before, and warms them up.
@@ -58,16 +107,22 @@ impl Crew {
         budget: &CpuBudget,
         known: Measured,
     ) -> anyhow::Result<Self> {
-        let Measured { shape, image_ms } = known;
+        let shape = known.shape;
         let spin = shape.narrow > 0;
         let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin })?;
         run_all(std::slice::from_mut(&mut wide), shape.wide_batch, budget)?;
         let one = Threads { intra: 1, spin: false };
-        let mut narrow = build_side_by_side(runtime, model, one, shape.narrow)?;
+        let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), shape.narrow)?;
         if !narrow.is_empty() {
             run_all(&mut narrow, shape.narrow_batch, budget)?;
         }
-        Ok(Self { wide, narrow, shape, image_ms })
+        Ok(Self::usual(runtime, wide, narrow, known))
+    }
+
+    /// Without a profile: as the device of this process computes, narrow sessions with a thread each.
+    fn usual(runtime: &Runtime, wide: ModelSession, narrow: Vec<ModelSession>, known: Measured) -> Self {
+        let Measured { shape, image_ms } = known;
+        Self { wide, narrow, narrow_threads: 1, engines: runtime.engine().to_string(), shape, image_ms }
     }
 
     /// Builds and measures the sessions. Also the warm-up: the first job pays for neither allocation
@@ -86,10 +141,11 @@ impl Crew {
         let (wide_best, wide_speed) = best(&wide_curve, 1);
         log_curve(model, "wide", 1, wanted.threads, &wide_curve);
         if !several {
-            return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
+            let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
+            return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
         let one = Threads { intra: 1, spin: false };
-        let mut narrow = build_side_by_side(runtime, model, one, wanted.threads)?;
+        let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), wanted.threads)?;
         let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed, budget)?;
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
         let (narrow_batch, narrow_speed) = best(&narrow_curve, narrow.len());
@@ -98,11 +154,13 @@ impl Crew {
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
             run_all(std::slice::from_mut(&mut wide), most, budget)?;
-            return Ok(Self { wide, narrow: Vec::new(), shape: alone, image_ms: per_image_ms(wide_speed) });
+            let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
+            return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
         let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());
         let shape = Shape { narrow: narrow.len(), wide_rows, wide_batch: most, narrow_batch };
-        Ok(Self { wide, narrow, shape, image_ms: per_image_ms(wide_speed.max(narrow_speed)) })
+        let known = Measured { shape, image_ms: per_image_ms(wide_speed.max(narrow_speed)) };
+        Ok(Self::usual(runtime, wide, narrow, known))
     }
 }
 
@@ -118,19 +176,23 @@ pub fn measure(runtime: &Runtime, model: &Model, threads: usize) -> anyhow::Resu
 const NARROW_BATCH: usize = 8;
 
 fn session(runtime: &Runtime, model: &Model, threads: Threads) -> anyhow::Result<ModelSession> {
-    let session = runtime.session(&model.onnx, threads)?;
+    session_with(runtime, model, (threads, runtime.engine()))
+}
+
+fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> anyhow::Result<ModelSession> {
+    let session = runtime.session_with(&model.onnx, how.0, how.1)?;
     Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
 }
 
 /// Loading takes a core for most of a second; several load in the time of one.
-fn build_side_by_side(
+pub(super) fn build_side_by_side(
     runtime: &Runtime,
     model: &Model,
-    threads: Threads,
+    how: (Threads, Engine),
     count: usize,
 ) -> anyhow::Result<Vec<ModelSession>> {
     std::thread::scope(|scope| {
-        let building: Vec<_> = (0..count).map(|_| scope.spawn(|| session(runtime, model, threads))).collect();
+        let building: Vec<_> = (0..count).map(|_| scope.spawn(|| session_with(runtime, model, how))).collect();
         let joined = building.into_iter().map(|thread| thread.join());
         joined.map(|built| built.map_err(|_| anyhow::anyhow!("building a session panicked"))?).collect()
     })
@@ -151,7 +213,7 @@ fn curve(
     sizes.into_iter().map(&mut time).collect()
 }
 
-fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
+pub(super) fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
     let _all = budget.lease(budget.threads());
     let begun = Instant::now();
     std::thread::scope(|scope| {
@@ -169,14 +231,14 @@ fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> an
 }
 
 /// The batch with most images a second, and that number, for so many sessions.
-fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
+pub(super) fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
     let speeds = curve.iter().map(|&(rows, took)| (rows, (rows * sessions) as f64 / took.as_secs_f64().max(1e-9)));
     // A larger batch must be worth the longer wait.
     speeds.fold((1, 0.0), |best, next| if next.1 > best.1 * 1.01 { next } else { best })
 }
 
 /// Images up to which the wide session has answered before the narrow ones would have.
-fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
+pub(super) fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
     let narrow_time = |rows: usize| {
         let share = rows.div_ceil(sessions);
         narrow.iter().find(|(size, _)| *size >= share).map(|(_, took)| *took)
@@ -185,7 +247,7 @@ fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
     quicker.last().map_or(0, |(rows, _)| *rows)
 }
 
-fn per_image_ms(speed: f64) -> f32 {
+pub(super) fn per_image_ms(speed: f64) -> f32 {
     (1e3 / speed.max(1e-9)) as f32
 }
 

@@ -1,6 +1,6 @@
-//! ONNX Runtime: loading the library, its telemetry off, and building sessions.
+//! ONNX Runtime: loading a library, its telemetry off, and building sessions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _};
@@ -10,12 +10,24 @@ use serde::{Deserialize, Serialize};
 use shoal_shared::locate;
 use thiserror::Error;
 
+use super::embedded::DIGITS;
+use super::engine::{Engine, Library, Numbers, Provider};
+use super::machine::Machine;
+use super::openvino;
+
 /// Why the runtime cannot be used.
 #[derive(Debug, Error)]
 pub enum RuntimeError {
     /// The library is nowhere to be found.
     #[error("ONNX Runtime was not found: run `make setup`, or set {} to libonnxruntime.so", locate::ORT_LIBRARY_ENV)]
     NoLibrary,
+    /// The library with OpenVINO is nowhere to be found.
+    #[error(
+        "an ONNX Runtime with OpenVINO was not found: `deploy/setup.sh --fast` fetches it, or set {} to its \
+         libonnxruntime.so",
+        locate::ORT_OPENVINO_ENV
+    )]
+    NoOpenVino,
     /// The library is there and cannot be loaded.
     #[error("ONNX Runtime at {path} cannot be loaded: {reason}")]
     Load {
@@ -42,6 +54,29 @@ pub enum Device {
     Cpu,
     /// CUDA; an error when it is not there.
     Cuda,
+    /// TensorRT; an error when it is not there.
+    TensorRt,
+}
+
+impl Device {
+    /// Whether an engine runs there.
+    pub fn runs(self, engine: Engine) -> bool {
+        match self {
+            Device::Auto => true,
+            Device::Cpu => engine.is_on_cpu(),
+            Device::Cuda => engine.provider == Provider::Cuda,
+            Device::TensorRt => engine.provider == Provider::TensorRt,
+        }
+    }
+
+    /// What a session computes with there unless something else was chosen.
+    fn engine(self) -> Engine {
+        match self {
+            Device::Auto | Device::Cpu => Engine::CPU,
+            Device::Cuda => Engine::new(Provider::Cuda, Numbers::File),
+            Device::TensorRt => Engine::new(Provider::TensorRt, Numbers::File),
+        }
+    }
 }
 
 /// Threads of one session.
@@ -58,20 +93,30 @@ pub struct Threads {
 pub struct Runtime {
     environment: Environment,
     device: Device,
+    library: Library,
     path: PathBuf,
 }
 
 impl Runtime {
-    /// Loads the library with telemetry off.
+    /// Loads the standard library with telemetry off.
     pub fn load(device: Device) -> Result<Self, RuntimeError> {
-        let path = locate::onnxruntime().ok_or(RuntimeError::NoLibrary)?;
+        Self::load_library(device, Library::Standard)
+    }
+
+    /// Loads a library with telemetry off.
+    pub fn load_library(device: Device, library: Library) -> Result<Self, RuntimeError> {
+        let path = find_library(library).ok_or(match library {
+            Library::Standard => RuntimeError::NoLibrary,
+            Library::OpenVino => RuntimeError::NoOpenVino,
+        })?;
         let failed = |reason: String| RuntimeError::Load { path: path.clone(), reason };
         let builder = ort::init_from(&path).map_err(|error| failed(error.to_string()))?;
         let environment =
             builder.with_name("shoal").with_telemetry(false).build().map_err(|error| failed(error.to_string()))?;
-        let device = choose(device)?;
-        tracing::info!(library = %path.display(), ?device, "ONNX Runtime loaded, telemetry off");
-        Ok(Self { environment, device, path })
+        let mut runtime = Self { environment, device: Device::Cpu, library, path };
+        runtime.device = runtime.choose(device)?;
+        tracing::info!(library = %runtime.path.display(), device = ?runtime.device, "ONNX Runtime loaded, telemetry off");
+        Ok(runtime)
     }
 
     /// Where sessions run.
@@ -79,38 +124,128 @@ impl Runtime {
         self.device
     }
 
-    /// The library in use.
-    pub fn library(&self) -> &PathBuf {
+    /// Which library is in use.
+    pub fn library(&self) -> Library {
+        self.library
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Builds a session from an ONNX file in memory.
-    pub fn session(&self, onnx: &[u8], threads: Threads) -> Result<Session, RuntimeError> {
-        self.build(onnx, threads).map_err(|error| RuntimeError::Model(error.to_string()))
+    /// What sessions compute with unless something else was chosen.
+    pub fn engine(&self) -> Engine {
+        self.device.engine()
     }
 
-    fn build(&self, onnx: &[u8], threads: Threads) -> Result<Session, Box<dyn std::error::Error>> {
-        let mut builder = Session::builder(&self.environment)?
+    /// Every way of computing that this library has on this machine. Where the processor has no instructions for
+    /// numbers of 16 bits, OpenVINO would compute with 32 all the same.
+    pub fn engines(&self, machine: &Machine) -> Vec<Engine> {
+        let (bf16, f16) = (["avx512_bf16", "amx_bf16", "bf16"], ["avx512_fp16", "amx_fp16", "asimdhp"]);
+        let has = |any: [&str; 3]| any.iter().any(|feature| machine.has(feature));
+        if self.library == Library::OpenVino {
+            let all = [(Numbers::F32, true), (Numbers::Bf16, has(bf16)), (Numbers::F16, has(f16))];
+            return all
+                .into_iter()
+                .filter(|(_, here)| *here)
+                .map(|(numbers, _)| Engine::new(Provider::OpenVino, numbers))
+                .collect();
+        }
+        let mut engines = vec![Engine::CPU];
+        if self.works(Device::Cuda).is_ok() {
+            engines.push(Engine::new(Provider::Cuda, Numbers::File));
+        }
+        if self.works(Device::TensorRt).is_ok() {
+            engines.extend([Numbers::File, Numbers::F16].map(|numbers| Engine::new(Provider::TensorRt, numbers)));
+        }
+        engines
+    }
+
+    /// Builds a session from an ONNX file in memory, for the device of this process.
+    pub fn session(&self, onnx: &[u8], threads: Threads) -> Result<Session, RuntimeError> {
+        self.session_with(onnx, threads, self.engine())
+    }
+
+    /// Builds a session that computes in a certain way.
+    pub fn session_with(&self, onnx: &[u8], threads: Threads, engine: Engine) -> Result<Session, RuntimeError> {
+        self.build(onnx, threads, engine).map_err(|error| RuntimeError::Model(error.to_string()))
+    }
+
+    fn build(&self, onnx: &[u8], threads: Threads, engine: Engine) -> Result<Session, Box<dyn std::error::Error>> {
+        let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads.intra)?
             .with_intra_op_spinning(threads.spin)?
             .with_config_entry("session.force_spinning_stop", "1")?;
-        if self.device == Device::Cuda {
-            builder = builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?;
-        }
+        // A provider that is not there is an error: a session that quietly computes in another way than was
+        // chosen and measured would be worse.
+        let cuda = || ep::CUDA::default().build().error_on_failure();
+        let mut builder = match engine.provider {
+            Provider::Cpu => builder,
+            Provider::OpenVino => {
+                let provider = openvino::provider(engine.numbers, threads.intra);
+                builder.with_execution_providers([provider.build().error_on_failure()])?
+            }
+            Provider::Cuda => builder.with_execution_providers([cuda()])?,
+            Provider::TensorRt => {
+                let tensorrt = ep::TensorRT::default().with_fp16(engine.numbers == Numbers::F16);
+                builder.with_execution_providers([tensorrt.build().error_on_failure(), cuda()])?
+            }
+        };
         Ok(builder.commit_from_memory(onnx)?)
+    }
+
+    /// Whether a device can be used, tried out with the embedded model: a library may know a device whose driver
+    /// is missing.
+    fn works(&self, device: Device) -> Result<(), String> {
+        let (compiled, wheel) = match device {
+            Device::Auto | Device::Cpu => return Ok(()),
+            Device::Cuda => (ep::CUDA::is_available(), "CUDA"),
+            Device::TensorRt => (ep::TensorRT::is_available(), "TensorRT"),
+        };
+        if !compiled.unwrap_or(false) {
+            return Err(format!(
+                "{} was built without {wheel}: set {} to the library of the onnxruntime-gpu wheel \
+                 (deploy/tools/onnxruntime-gpu.txt)",
+                self.path.display(),
+                locate::ORT_LIBRARY_ENV
+            ));
+        }
+        let one = Threads { intra: 1, spin: false };
+        let needs = if device == Device::TensorRt { ", cuDNN and TensorRT" } else { " and cuDNN" };
+        self.build(DIGITS.onnx, one, device.engine()).map(drop).map_err(|error| {
+            format!(
+                "the library has {wheel}, and a session cannot be built ({error}): is there a GPU with its driver, \
+                     and are CUDA{needs} installed in the versions that it was built for?"
+            )
+        })
+    }
+
+    fn choose(&self, wanted: Device) -> Result<Device, RuntimeError> {
+        let asked = |device, name| self.works(device).map(|()| device).map_err(|why| RuntimeError::Device(name, why));
+        match wanted {
+            Device::Cpu => Ok(Device::Cpu),
+            Device::Cuda => asked(Device::Cuda, "cuda"),
+            Device::TensorRt => asked(Device::TensorRt, "tensorrt"),
+            Device::Auto => match self.works(Device::Cuda) {
+                Ok(()) => Ok(Device::Cuda),
+                Err(why) => {
+                    // Worth a word only where somebody has gone to the trouble of a library with CUDA.
+                    if ep::CUDA::is_available().unwrap_or(false) {
+                        tracing::warn!(why, "sessions run on the CPU");
+                    }
+                    Ok(Device::Cpu)
+                }
+            },
+        }
     }
 }
 
-fn choose(wanted: Device) -> Result<Device, RuntimeError> {
-    let cuda = || ep::CUDA::is_available().unwrap_or(false);
-    match wanted {
-        Device::Cpu => Ok(Device::Cpu),
-        Device::Auto => Ok(if cuda() { Device::Cuda } else { Device::Cpu }),
-        Device::Cuda if cuda() => Ok(Device::Cuda),
-        Device::Cuda => Err(RuntimeError::Device(
-            "cuda",
-            "this ONNX Runtime library was built without it (use the one from the onnxruntime-gpu wheel)".into(),
-        )),
+/// Where a library is, if it is there.
+pub fn find_library(library: Library) -> Option<PathBuf> {
+    match library {
+        Library::Standard => locate::onnxruntime(),
+        Library::OpenVino => locate::onnxruntime_openvino(),
     }
 }

@@ -112,6 +112,7 @@ impl ModelStore {
             max_batch: model.manifest.batch.max,
             classes: model.labels.len(),
             title: model.manifest.title.clone(),
+            precision: model.manifest.precision,
             // The rest is known once a session has been built.
             ..ModelStatus::outline(model.manifest.name, model.digest)
         })
@@ -170,8 +171,26 @@ impl ModelStore {
         }
     }
 
-    fn pushed_folder(&self, name: &BundleName) -> PathBuf {
+    /// Where a pushed version's files are.
+    pub fn pushed_folder(&self, name: &BundleName) -> PathBuf {
         self.dir.join(PUSHED).join(name.as_str())
+    }
+
+    /// Folders of every version of a model that was fetched, and of the model itself.
+    pub fn folders(&self, name: &ModelName) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir.join(PUSHED)).into_iter().flatten().flatten();
+        // Versions are named by the model's name, the version and the digest.
+        let is_its =
+            |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name.as_str()));
+        entries.map(|entry| entry.path()).filter(is_its).chain([self.folder(name)]).collect()
+    }
+
+    /// Writes a model's manifest anew.
+    pub fn rewrite(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        write(
+            &self.folder(&manifest.name).join(MANIFEST),
+            toml::to_string_pretty(manifest).unwrap_or_default().as_bytes(),
+        )
     }
 
     /// Writes a model's files; the manifest last, so that a model is whole or not there.

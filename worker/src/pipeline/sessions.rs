@@ -32,14 +32,16 @@ pub struct SessionWork {
 pub struct SessionThread {
     work: SessionWork,
     kind: Kind,
+    /// Threads that it computes with.
+    threads: usize,
     session: ModelSession,
     values: Vec<f32>,
 }
 
 impl SessionThread {
-    /// For a warmed-up session.
-    pub fn new(work: SessionWork, kind: Kind, session: ModelSession) -> Self {
-        Self { work, kind, session, values: Vec::new() }
+    /// For a warmed-up session that computes with so many threads.
+    pub fn new(work: SessionWork, kind: Kind, threads: usize, session: ModelSession) -> Self {
+        Self { work, kind, threads, session, values: Vec::new() }
     }
 
     /// Runs batches until the decode threads have ended.
@@ -80,10 +82,7 @@ impl SessionThread {
             batch.into_iter().for_each(|decoded| self.give_back(decoded));
             return;
         }
-        let lease = match self.kind {
-            Kind::Wide => self.work.budget.lease(self.work.budget.threads()),
-            Kind::Narrow => self.work.budget.lease(1),
-        };
+        let lease = self.work.budget.lease(self.threads);
         let begun = Instant::now();
         let scores = match &mut batch[..] {
             // Its row is the tensor.

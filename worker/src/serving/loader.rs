@@ -2,6 +2,7 @@
 //! digest, loaded, measured.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use shoal_shared::digest::ModelDigest;
 
 use super::cpu::CpuBudget;
 use super::wishes::{Identity, PushedVersion};
-use crate::model::{Crew, LARGEST_COPIED, Measured, Model, ModelStore, Runtime, Wanted};
+use crate::model::tuning::{self, Found, LibraryFile, Looked};
+use crate::model::{Crew, LARGEST_COPIED, Machine, Measured, Model, ModelStore, Runtime, Wanted};
 
 /// Measurements that are remembered; the models beyond are measured each time.
 const MOST_REMEMBERED: usize = 256;
@@ -90,16 +92,65 @@ impl Loader {
             }
             None => self.store.load(&identity.name)?,
         };
-        let known = self.measured.lock().get(&model.digest).copied();
-        let crew = match known {
-            Some(known) => Crew::reassemble(&self.runtime, &model, self.wanted, &self.budget, known)?,
-            None => Crew::assemble(&self.runtime, &model, self.wanted, &self.budget)?,
+        let crew = match self.by_profile(identity, &model) {
+            Some(crew) => crew,
+            None => self.by_measuring(&model)?,
         };
-        self.remember(&model.digest, crew.measured());
         let bytes = model.onnx.len() as u64 * (1 + crew.narrow.len()) as u64;
         // Every session has its own copy.
         model.forget_weights();
         Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
+    }
+
+    fn by_measuring(&self, model: &Model) -> anyhow::Result<Crew> {
+        let known = self.measured.lock().get(&model.digest).copied();
+        let crew = match known {
+            Some(known) => Crew::reassemble(&self.runtime, model, self.wanted, &self.budget, known)?,
+            None => Crew::assemble(&self.runtime, model, self.wanted, &self.budget)?,
+        };
+        self.remember(&model.digest, crew.measured());
+        Ok(crew)
+    }
+
+    /// The sessions of the model's profile for this machine, if there is one and it can be used. It may lie beside
+    /// the version's files, or beside the model it was pushed from.
+    fn by_profile(&self, identity: &Identity, model: &Model) -> Option<Crew> {
+        let machine = Machine::this(self.wanted.threads);
+        let pushed = identity.pushed.as_ref();
+        let pushed = pushed.map(|pushed| self.store.pushed_folder(&BundleName::new(&identity.name, &pushed.digest)));
+        let folders: Vec<PathBuf> = pushed.into_iter().chain([self.store.folder(&identity.model)]).collect();
+        let library = LibraryFile::here(self.runtime.library());
+        let by = Looked { machine: &machine, digest: &model.digest, device: self.runtime.device(), library };
+        let name = &identity.name;
+        let (profile, path) = match tuning::look(&folders, &by) {
+            Found::Fits(profile, path) => (profile, path),
+            Found::Unusable(why) => {
+                tracing::warn!(model.name = %name, why, "profile not used: sessions are measured at start");
+                return None;
+            }
+            Found::Nothing if model.manifest.precision.is_exact() => return None,
+            Found::Nothing => {
+                tracing::warn!(
+                    model.name = %name, machine = machine.digest(),
+                    "precision \"fast\" and no profile for this machine: exact until `shoal tune` has written one"
+                );
+                return None;
+            }
+        };
+        match Crew::chosen(&self.runtime, model, self.wanted, &self.budget, &profile.choice) {
+            Ok(crew) => {
+                tracing::info!(
+                    model.name = %name, engine = crew.engines, precision = profile.precision.as_str(),
+                    sessions = 1 + crew.narrow.len(), shape = ?crew.shape, path = %path.display(), "profile used"
+                );
+                Some(crew)
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                tracing::warn!(model.name = %name, why, path = %path.display(), "profile not used: its sessions fail");
+                None
+            }
+        }
     }
 
     fn remember(&self, digest: &ModelDigest, measured: Measured) {

@@ -81,6 +81,8 @@ impl ServedModel {
             input_name: crew.wide.input().name.clone(),
             input_shape: crew.wide.input().shape(1)[1..].to_vec(),
             image_ms: crew.image_ms,
+            precision: model.manifest.precision,
+            engine: crew.engines.clone(),
         };
         // Twice what is in the sessions: the next is being decoded. More would be hoarding.
         let (delivered, deliveries) = mpsc::channel(2 * (4 * shape.in_flight() + config.decoders()));
@@ -276,7 +278,7 @@ struct Threads<'a> {
 
 impl Threads<'_> {
     fn start(self, crew: Crew) -> anyhow::Result<Vec<JoinHandle<()>>> {
-        let Crew { wide, narrow, shape, .. } = crew;
+        let Crew { wide, narrow, narrow_threads, shape, .. } = crew;
         let Self { means, shared, streak, queue, finished } = self;
         let config = &means.config;
         let input = wide.input().clone();
@@ -297,10 +299,11 @@ impl Threads<'_> {
         }
         let budget = means.budget.clone();
         let work = SessionWork { shared, decoded: ready, finished, pool, streak, budget };
-        let narrow = narrow.into_iter().map(|one| (Kind::Narrow, one));
-        let sessions: Vec<(Kind, ModelSession)> = std::iter::once((Kind::Wide, wide)).chain(narrow).collect();
-        for (number, (kind, session)) in sessions.into_iter().enumerate() {
-            let thread = SessionThread::new(work.clone(), kind, session);
+        let narrow = narrow.into_iter().map(|one| (Kind::Narrow, narrow_threads, one));
+        let wide = (Kind::Wide, means.budget.threads(), wide);
+        let sessions: Vec<(Kind, usize, ModelSession)> = std::iter::once(wide).chain(narrow).collect();
+        for (number, (kind, width, session)) in sessions.into_iter().enumerate() {
+            let thread = SessionThread::new(work.clone(), kind, width, session);
             threads.push(named(format!("session-{number}"), move || thread.run())?);
         }
         Ok(threads)

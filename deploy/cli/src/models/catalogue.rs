@@ -1,7 +1,7 @@
 //! The catalogue: public ImageNet classifiers, each pinned by size and SHA-256.
 
 use shoal_shared::manifest::{Activation, Color};
-use shoal_shared::manifest::{BatchSpec, InputSpec, LabelStyle, Layout, Manifest, OutputSpec, Resize};
+use shoal_shared::manifest::{BatchSpec, Exactness, InputSpec, LabelStyle, Layout, Manifest, OutputSpec, Resize};
 use shoal_shared::names::ModelName;
 
 /// One downloadable model.
@@ -95,6 +95,7 @@ impl Entry {
             file: "model.onnx".into(),
             labels: Some("labels.txt".into()),
             label_style: LabelStyle::AsIs,
+            precision: Exactness::Exact,
             input,
             output: OutputSpec { name: None, activation },
             batch: BatchSpec::default(),

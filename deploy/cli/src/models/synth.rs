@@ -1,6 +1,6 @@
 //! `shoal models synth`: the true ResNet-50 graph with seeded random weights, for measurements.
 
-use shoal_shared::manifest::{BatchSpec, InputSpec, LabelStyle, Manifest, OutputSpec};
+use shoal_shared::manifest::{BatchSpec, Exactness, InputSpec, LabelStyle, Manifest, OutputSpec};
 use shoal_synth::Precision;
 use shoal_worker::model::ModelStore;
 
@@ -20,6 +20,7 @@ pub(super) fn resnet50(int8: bool, seed: u64, store: &ModelStore) -> anyhow::Res
         file: "model.onnx".into(),
         labels: None,
         label_style: LabelStyle::AsIs,
+        precision: Exactness::Exact,
         input: InputSpec {
             width: Some(224),
             height: Some(224),

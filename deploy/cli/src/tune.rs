@@ -1,0 +1,138 @@
+//! `shoal tune`: every way to compute a model on this machine, measured and held against the exact answers; the
+//! fastest that passes becomes the model's profile.
+
+mod images;
+mod measuring;
+mod process;
+mod table;
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail, ensure};
+use shoal_shared::manifest::{Exactness, Manifest};
+use shoal_shared::names::ModelName;
+use shoal_shared::process::{VERSION, available_cores};
+use shoal_worker::model::tuning::{Bounds, LibraryFile, Profile, Row, choose};
+use shoal_worker::model::{Engine, Library, MANIFEST, Machine, Model, ModelStore};
+
+use measuring::Measuring;
+pub use process::{Worked, work};
+
+/// `shoal tune`
+#[derive(clap::Args)]
+pub struct Options {
+    /// The model
+    model: ModelName,
+    /// Folder with images of the kind that it will see: answers are compared on them
+    #[arg(long)]
+    images: PathBuf,
+    /// How close answers must be: `fast` is written into the model's manifest, and its cached answers are not those
+    /// of `exact` [default: as the manifest says]
+    #[arg(long, value_parser = promise)]
+    precision: Option<Exactness>,
+    /// Time to measure speed in, seconds; building the sessions comes on top
+    #[arg(long, default_value_t = 60.0)]
+    seconds: f64,
+    /// Threads of the worker that it is for [default: all cores]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Folder with models
+    #[arg(long, default_value = ".shoal/models")]
+    models_dir: PathBuf,
+    /// Measure and print, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn promise(text: &str) -> Result<Exactness, String> {
+    match text {
+        "exact" => Ok(Exactness::Exact),
+        "fast" => Ok(Exactness::Fast),
+        _ => Err("must be exact or fast".into()),
+    }
+}
+
+/// Measures, prints what was measured, writes the profile.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    ensure!(options.seconds > 0.0 && options.seconds.is_finite(), "--seconds must be more than 0");
+    let threads = options.threads.unwrap_or_else(available_cores).max(1);
+    let store = ModelStore::open(&options.models_dir);
+    let model = store.load(&options.model)?;
+    let is_here = store.folder(&options.model).join(MANIFEST).exists();
+    let promise = options.precision.unwrap_or(model.manifest.precision);
+    if promise != model.manifest.precision && !is_here {
+        bail!(
+            "{} is carried by the binary and has no manifest to write `precision` into: add a copy under another name \
+             with `shoal models add`",
+            options.model
+        );
+    }
+    let bounds = Bounds::of(promise);
+    let images = images::of(&options.images, &model)?;
+    let machine = Machine::this(threads);
+    println!("{}, precision {}, on {}", options.model, promise.as_str(), machine.in_words());
+    println!(
+        "Close enough: the same first class for at least {:.1} % of the images, every probability within {}.",
+        100.0 * bounds.agreement,
+        bounds.difference
+    );
+    if let Some(needed) = bounds.images_to_tell().filter(|needed| *needed > images.len()) {
+        println!(
+            "Beware: {} images tell little about {:.1} %; it takes {needed} of which none may differ to be sure of it.",
+            images.len(),
+            100.0 * bounds.agreement
+        );
+    }
+    if LibraryFile::here(Library::OpenVino).is_none() {
+        println!("OpenVINO is not here and not tried: `deploy/setup.sh --fast` fetches it (Linux x86_64).");
+    }
+    let mut measuring = Measuring::begin(options.models_dir.clone(), model.manifest.name.clone(), threads, images)?;
+    let agreement = measuring.agreement()?;
+    let passes =
+        |engine: Engine| agreement.iter().any(|held| held.engine == engine && held.objection(promise).is_none());
+    let rows = measuring.speed(options.seconds, model.onnx.len(), passes)?;
+    print!("{}", table::in_words(&rows, &agreement, promise));
+    let choice = choose(&rows, passes).context("no way to compute this model passes, not even the standard one")?;
+    print!("{}", table::chosen(&choice, &rows));
+    if options.dry_run {
+        return Ok(());
+    }
+    let library = LibraryFile::here(choice.library()).context("the library that was measured is gone")?;
+    let model = keep_promise(&store, model, promise)?;
+    let profile = Profile {
+        written: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        release: VERSION.into(),
+        model: options.model.clone(),
+        digest: model.digest,
+        precision: promise,
+        bounds,
+        machine,
+        library,
+        choice,
+        agreement,
+        measured: rows,
+    };
+    let path = profile.write(&store.folder(&options.model)).map_err(anyhow::Error::msg)?;
+    println!("written to {}; workers use it from their next start", path.display());
+    Ok(())
+}
+
+/// The model with the promise in its manifest, and so in its digest.
+fn keep_promise(store: &ModelStore, model: Model, precision: Exactness) -> anyhow::Result<Model> {
+    if model.manifest.precision == precision {
+        return Ok(model);
+    }
+    let manifest = Manifest { precision, ..model.manifest };
+    store.rewrite(&manifest)?;
+    println!(
+        "precision = \"{}\" is in the manifest now: the model has another digest, and cached answers are not mixed",
+        precision.as_str()
+    );
+    Ok(store.load(&manifest.name)?)
+}
+
+/// Rows whose engine passes.
+fn passing<'a>(rows: &'a [Row], passes: &'a impl Fn(Engine) -> bool) -> impl Iterator<Item = &'a Row> {
+    rows.iter().filter(|row| passes(row.of.engine))
+}
