@@ -107,7 +107,8 @@ fn alternate(
         ran.map(|_| begun.elapsed().as_secs_f64()).map_err(|error| anyhow!(error))
     };
     // The first run of a batch this size allocates.
-    (time(before)?, time(after)?);
+    time(before)?;
+    time(after)?;
     let begun = Instant::now();
     let mut times = Vec::new();
     while times.is_empty() || (times.len() < MEASURED_RUNS && begun.elapsed() < MEASURED_FOR) {
