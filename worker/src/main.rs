@@ -13,7 +13,7 @@ use shoal_shared::{config, process};
 use shoal_worker::app::Worker;
 use shoal_worker::config::{Scale, WorkerConfig};
 use shoal_worker::fleet::{Fleet, FleetPlan};
-use shoal_worker::model::forbid_telemetry;
+use shoal_worker::model::prepare_environment;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -91,7 +91,7 @@ struct NatsFlags {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = forbid_telemetry() {
+    if let Err(error) = prepare_environment() {
         return fail(EXIT_SOFTWARE, &error);
     }
     let cli = Cli::parse();

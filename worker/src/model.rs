@@ -3,6 +3,7 @@
 mod crew;
 mod embedded;
 mod engine;
+mod environment;
 mod loaded;
 mod machine;
 mod openvino;
@@ -10,16 +11,16 @@ mod postprocess;
 mod runtime;
 mod session;
 mod store;
-mod telemetry;
+
 pub mod tuning;
 
 pub use crew::{Crew, LARGEST_COPIED, Measured, Wanted, measure};
 pub use embedded::{DIGITS, default_model};
 pub use engine::{Engine, Library, Numbers, Provider};
+pub use environment::prepare_environment;
 pub use loaded::{Model, Precision};
 pub use machine::Machine;
 pub use postprocess::{probabilities, rank};
 pub use runtime::{Device, Runtime, RuntimeError, Threads, find_library};
 pub use session::{BadModel, ModelSession};
 pub use store::{MANIFEST, ModelStore, StoreError};
-pub use telemetry::forbid_telemetry;

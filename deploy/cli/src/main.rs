@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, tune, up, users, why};
 use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
-use shoal_worker::model::forbid_telemetry;
+use shoal_worker::model::prepare_environment;
 
 #[derive(Parser)]
 #[command(name = "shoal", version, about = "Image inference on NATS JetStream: one command, no lost upload")]
@@ -61,7 +61,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = forbid_telemetry() {
+    if let Err(error) = prepare_environment() {
         eprintln!("shoal: {error}");
         return ExitCode::from(EXIT_UNAVAILABLE);
     }
