@@ -141,7 +141,7 @@ impl Hasher {
 pub struct ModelDigest(String);
 
 /// Raised whenever decoding or resizing changes what a model sees for the same bytes.
-const PREPROCESSING_VERSION: u8 = 1;
+const PREPROCESSING_VERSION: u8 = 2;
 
 impl ModelDigest {
     /// Digest of the model file, the labels and everything in the manifest that shapes the answer.

@@ -3,6 +3,7 @@
 mod decode;
 mod jpeg;
 mod npy;
+mod picture;
 mod prepare;
 mod resize;
 

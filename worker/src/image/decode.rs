@@ -7,7 +7,8 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::sniff::{ImageFormat, ImageHeader, ImageLimits, check_dimensions, sniff};
 
-use super::jpeg;
+use super::jpeg::JpegDecoder;
+use super::picture::{Channels, Part, Picture, Wanted};
 
 /// A decoded image: rows of RGB bytes, not yet turned upright.
 pub struct Pixels {
@@ -26,17 +27,44 @@ pub struct Pixels {
 ///
 /// An image whose shorter side is much longer than `needed` may come at a fraction of its size.
 pub fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
-    let header = sniff(bytes, limits)?;
-    let format = match header.format {
-        ImageFormat::Jpeg => return jpeg::decode(bytes, limits, needed),
-        ImageFormat::Npy => return Err(Failure::new(FailureCode::NotAnImage, "a tensor has no pixels to decode")),
-        ImageFormat::Png => image::ImageFormat::Png,
-        ImageFormat::WebP => image::ImageFormat::WebP,
-        ImageFormat::Gif => image::ImageFormat::Gif,
-        ImageFormat::Bmp => image::ImageFormat::Bmp,
-        ImageFormat::Tiff => image::ImageFormat::Tiff,
-    };
-    decode_other(bytes, header, format, limits)
+    let whole = |(width, height), _| Part { left: 0, top: 0, width, height };
+    let wanted = needed.map(|needed| Wanted { needed, channels: Channels::Rgb, part_of: &whole });
+    let picture = Decoder::default().decode(bytes, limits, wanted.as_ref())?;
+    let (width, height) = picture.size;
+    Ok(Pixels { width, height, rgb: picture.bytes, orientation: picture.orientation })
+}
+
+/// Decodes images; buffers are used again.
+#[derive(Default)]
+pub(super) struct Decoder {
+    jpeg: JpegDecoder,
+}
+
+impl Decoder {
+    /// A picture within `limits`, of which there is at least what is `wanted`.
+    pub(super) fn decode(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<Picture, Failure> {
+        let header = sniff(bytes, limits)?;
+        let format = match header.format {
+            ImageFormat::Jpeg => return self.jpeg.decode(bytes, limits, wanted),
+            ImageFormat::Npy => return Err(Failure::new(FailureCode::NotAnImage, "a tensor has no pixels to decode")),
+            ImageFormat::Png => image::ImageFormat::Png,
+            ImageFormat::WebP => image::ImageFormat::WebP,
+            ImageFormat::Gif => image::ImageFormat::Gif,
+            ImageFormat::Bmp => image::ImageFormat::Bmp,
+            ImageFormat::Tiff => image::ImageFormat::Tiff,
+        };
+        decode_other(bytes, header, format, limits)
+    }
+
+    /// Takes back the bytes of a picture, to be written over.
+    pub(super) fn reuse(&mut self, bytes: Vec<u8>) {
+        self.jpeg.reuse(bytes);
+    }
 }
 
 fn decode_other(
@@ -44,7 +72,7 @@ fn decode_other(
     header: ImageHeader,
     format: image::ImageFormat,
     limits: &ImageLimits,
-) -> Result<Pixels, Failure> {
+) -> Result<Picture, Failure> {
     let damaged = |error: ImageError| damaged(header.format, &error);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut memory = Limits::default();
@@ -59,7 +87,7 @@ fn decode_other(
     decoder.set_limits(memory).map_err(damaged)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    Ok(Pixels { width, height, rgb: image.into_rgb8().into_raw(), orientation })
+    Ok(Picture::whole((width, height), image.into_rgb8().into_raw(), orientation))
 }
 
 fn damaged(format: ImageFormat, error: &ImageError) -> Failure {

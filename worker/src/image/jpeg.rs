@@ -1,8 +1,16 @@
 //! JPEG: the common case, decoded on its fast path, and large ones at a fraction of their size.
 
+mod bits;
+mod blocks;
+mod codes;
+mod colour;
 mod frame;
-mod huffman;
+mod plane;
 mod scaled;
+mod steps;
+mod tables;
+mod transform;
+mod walk;
 
 use image::metadata::Orientation;
 use shoal_shared::failure::{Failure, FailureCode};
@@ -10,34 +18,52 @@ use shoal_shared::sniff::ImageLimits;
 use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
 
-use super::decode::Pixels;
+use super::picture::{Picture, Wanted};
 
-use scaled::{Remaining, Scaled};
+/// Decodes JPEGs; buffers and tables are used again.
+#[derive(Default)]
+pub(super) struct JpegDecoder {
+    scaler: scaled::Scaler,
+}
 
-/// `needed`: pixels that the shorter side must keep; what is larger may come smaller.
-pub(super) fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
-    if !is_complete(bytes) {
-        return Err(corrupt("it ends before its end marker"));
+impl JpegDecoder {
+    /// The whole picture, unless a part of it at a fraction of its size is all that is wanted.
+    pub(super) fn decode(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        wanted: Option<&Wanted<'_>>,
+    ) -> Result<Picture, Failure> {
+        if !is_complete(bytes) {
+            return Err(corrupt("it ends before its end marker"));
+        }
+        match wanted.and_then(|wanted| self.scaler.decode(bytes, limits, wanted)) {
+            Some(picture) => Ok(picture),
+            None => decode_whole(bytes, limits),
+        }
     }
+
+    /// Takes back the bytes of a picture, to be written over.
+    pub(super) fn reuse(&mut self, bytes: Vec<u8>) {
+        self.scaler.reuse(bytes);
+    }
+}
+
+fn decode_whole(bytes: &[u8], limits: &ImageLimits) -> Result<Picture, Failure> {
     let side = limits.max_side as usize;
     let options =
         DecoderOptions::default().set_max_width(side).set_max_height(side).jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| corrupt(&error.to_string()))?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
     let info = decoder.info().ok_or_else(|| corrupt("it has no frame header"))?;
     let (width, height) = (u32::from(info.width), u32::from(info.height));
-    let remaining = needed.and_then(|needed| Remaining::for_side(width.min(height), needed));
-    if let Some(Scaled { width, height, rgb }) = remaining.and_then(|remaining| scaled::decode(bytes, remaining)) {
-        return Ok(Pixels { width, height, rgb, orientation: orientation.unwrap_or(Orientation::NoTransforms) });
-    }
     let rgb = decoder.decode().map_err(|error| corrupt(&error.to_string()))?;
     if rgb.len() != width as usize * height as usize * 3 {
         return Err(corrupt("its colour components do not make up an RGB image"));
     }
-    Ok(Pixels { width, height, rgb, orientation: orientation.unwrap_or(Orientation::NoTransforms) })
+    Ok(Picture::whole((width, height), rgb, orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
 fn corrupt(what: &str) -> Failure {
@@ -51,7 +77,7 @@ const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 /// upload grey and calls it a success; a wrong answer is worse than none. The search starts at the
 /// scan because thumbnails in the header have end markers of their own.
 fn is_complete(bytes: &[u8]) -> bool {
-    first_scan(bytes).is_none_or(|scan| bytes[scan..].windows(2).rev().any(|pair| pair == END_OF_IMAGE))
+    first_scan(bytes).is_none_or(|scan| memchr::memmem::rfind(&bytes[scan..], &END_OF_IMAGE).is_some())
 }
 
 /// Offset of the first scan's marker; `None` when the segments before it make no sense, which the

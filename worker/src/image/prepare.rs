@@ -1,26 +1,22 @@
 //! The whole way of one image into one row of the input tensor.
 
-use fast_image_resize::Resizer;
 use shoal_shared::failure::Failure;
-use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
+use shoal_shared::manifest::{Color, InputSpec, Layout};
 use shoal_shared::npy::is_npy;
 use shoal_shared::sniff::ImageLimits;
 
-use super::decode::decode;
+use super::decode::Decoder;
 use super::npy;
-use super::resize::resize;
+use super::picture::{Channels, Wanted};
+use super::resize::{Shrinker, Target};
 
 /// Turns encoded images into input rows; one for each decode thread, buffers reused.
 pub struct Preprocessor {
-    resizer: Resizer,
+    decoder: Decoder,
+    shrinker: Shrinker,
     limits: ImageLimits,
-    target: (u32, u32),
-    mode: Resize,
-    shorter_side: u32,
-    color: Color,
-    layout: Layout,
-    /// Value of every byte after scale, mean and std, a table for each channel of the model.
-    tables: Vec<[f32; 256]>,
+    target: Target,
+    normaliser: Normaliser,
 }
 
 impl Preprocessor {
@@ -29,25 +25,31 @@ impl Preprocessor {
         let table =
             |(mean, reciprocal): (f32, f32)| std::array::from_fn(|byte| (byte as f32 * spec.scale - mean) * reciprocal);
         Self {
-            resizer: Resizer::new(),
+            decoder: Decoder::default(),
+            shrinker: Shrinker::default(),
             limits,
-            target,
-            mode: spec.resize,
-            shorter_side: spec.shorter_side.unwrap_or(target.0.max(target.1)),
-            color: spec.color,
-            layout,
-            tables: spec.normalisation().into_iter().map(table).collect(),
+            target: Target {
+                mode: spec.resize,
+                shorter_side: spec.shorter_side.unwrap_or(target.0.max(target.1)),
+                size: target,
+            },
+            normaliser: Normaliser {
+                color: spec.color,
+                layout,
+                tables: spec.normalisation().into_iter().map(table).collect(),
+            },
         }
     }
 
     /// Values in one row of the input tensor.
     pub fn row_len(&self) -> usize {
-        self.target.0 as usize * self.target.1 as usize * self.color.channels()
+        self.target.size.0 as usize * self.target.size.1 as usize * self.normaliser.color.channels()
     }
 
     fn shape(&self) -> [usize; 3] {
-        let (width, height, channels) = (self.target.0 as usize, self.target.1 as usize, self.color.channels());
-        match self.layout {
+        let (width, height, channels) =
+            (self.target.size.0 as usize, self.target.size.1 as usize, self.normaliser.color.channels());
+        match self.normaliser.layout {
             Layout::Nchw => [channels, height, width],
             Layout::Nhwc => [height, width, channels],
         }
@@ -58,13 +60,15 @@ impl Preprocessor {
         if is_npy(bytes) {
             return npy::fill(bytes, &self.limits, &self.shape(), row);
         }
-        let needed = match self.mode {
-            Resize::ShorterSide => self.shorter_side,
-            Resize::Stretch | Resize::Fit => self.target.0.max(self.target.1),
+        let wanted = Wanted {
+            needed: self.target.needed(),
+            channels: if self.normaliser.color == Color::Gray { Channels::Luma } else { Channels::Rgb },
+            part_of: &|size, orientation| self.target.part_of(size, orientation),
         };
-        let pixels = decode(bytes, &self.limits, Some(needed))?;
-        let rgb = resize(&mut self.resizer, pixels, self.mode, self.shorter_side, self.target)?;
-        self.normalise(&rgb, row);
+        let picture = self.decoder.decode(bytes, &self.limits, Some(&wanted))?;
+        let pixels = self.shrinker.shrink(&picture, &self.target)?;
+        self.normaliser.fill(pixels, picture.channels, row);
+        self.decoder.reuse(picture.bytes);
         Ok(())
     }
 
@@ -80,29 +84,47 @@ impl Preprocessor {
             }
         }
     }
+}
 
-    fn normalise(&self, rgb: &[u8], row: &mut [f32]) {
-        let order: &[usize] = match self.color {
-            Color::Rgb => &[0, 1, 2],
-            Color::Bgr => &[2, 1, 0],
-            Color::Gray => {
-                for (value, pixel) in row.iter_mut().zip(rgb.as_chunks::<3>().0) {
+/// What becomes of a byte.
+struct Normaliser {
+    color: Color,
+    layout: Layout,
+    /// Value of every byte after scale, mean and std, a table for each channel of the model.
+    tables: Vec<[f32; 256]>,
+}
+
+impl Normaliser {
+    /// Fills `row` from upright pixels of the target's size.
+    fn fill(&self, pixels: &[u8], channels: Channels, row: &mut [f32]) {
+        let order: &[usize] = match (self.color, channels) {
+            (Color::Rgb, _) => &[0, 1, 2],
+            (Color::Bgr, _) => &[2, 1, 0],
+            (Color::Gray, Channels::Luma) => {
+                for (value, luma) in row.iter_mut().zip(pixels) {
+                    *value = self.tables[0][usize::from(*luma)];
+                }
+                return;
+            }
+            (Color::Gray, Channels::Rgb) => {
+                for (value, pixel) in row.iter_mut().zip(pixels.as_chunks::<3>().0) {
                     *value = self.tables[0][usize::from(luma(*pixel))];
                 }
                 return;
             }
         };
+        let pixels = pixels.as_chunks::<3>().0;
         match self.layout {
             Layout::Nchw => {
-                let plane = self.target.0 as usize * self.target.1 as usize;
-                for ((channel, table), values) in order.iter().zip(&self.tables).zip(row.chunks_exact_mut(plane)) {
-                    for (value, pixel) in values.iter_mut().zip(rgb.as_chunks::<3>().0) {
+                let planes = row.chunks_exact_mut(pixels.len().max(1));
+                for ((channel, table), values) in order.iter().zip(&self.tables).zip(planes) {
+                    for (value, pixel) in values.iter_mut().zip(pixels) {
                         *value = table[usize::from(pixel[*channel])];
                     }
                 }
             }
             Layout::Nhwc => {
-                for (values, pixel) in row.as_chunks_mut::<3>().0.iter_mut().zip(rgb.as_chunks::<3>().0) {
+                for (values, pixel) in row.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
                     for (value, (channel, table)) in values.iter_mut().zip(order.iter().zip(&self.tables)) {
                         *value = table[usize::from(pixel[*channel])];
                     }
@@ -130,11 +152,11 @@ mod tests {
     fn channel_order_and_layout() {
         let rgb = [11, 21, 31, 13, 23, 33];
         let mut row = [0.0; 6];
-        preprocessor(Color::Rgb, Layout::Nchw).normalise(&rgb, &mut row);
+        preprocessor(Color::Rgb, Layout::Nchw).normaliser.fill(&rgb, Channels::Rgb, &mut row);
         assert_eq!(row, [5.0, 6.0, 10.0, 11.0, 15.0, 16.0]);
-        preprocessor(Color::Bgr, Layout::Nchw).normalise(&rgb, &mut row);
+        preprocessor(Color::Bgr, Layout::Nchw).normaliser.fill(&rgb, Channels::Rgb, &mut row);
         assert_eq!(row, [15.0, 16.0, 10.0, 11.0, 5.0, 6.0]);
-        preprocessor(Color::Rgb, Layout::Nhwc).normalise(&rgb, &mut row);
+        preprocessor(Color::Rgb, Layout::Nhwc).normaliser.fill(&rgb, Channels::Rgb, &mut row);
         assert_eq!(row, [5.0, 10.0, 15.0, 6.0, 11.0, 16.0]);
     }
 

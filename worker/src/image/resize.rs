@@ -1,14 +1,56 @@
 //! From decoded pixels to the model's size, upright. Antialiased bilinear filtering on 8-bit
 //! pixels, the arithmetic of Pillow's `resize(…, BILINEAR)`.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
-use image::{DynamicImage, RgbImage};
+use image::{DynamicImage, GrayImage, RgbImage};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::manifest::Resize;
 
-use super::decode::Pixels;
+use super::picture::{Channels, Part, Picture};
+
+/// What pictures become.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    pub(super) mode: Resize,
+    /// Pixels of the shorter side before the centre is cut out, in that mode.
+    pub(super) shorter_side: u32,
+    /// Width and height.
+    pub(super) size: (u32, u32),
+}
+
+impl Target {
+    /// Pixels that the shorter side of a picture has in the end.
+    pub(super) fn needed(&self) -> u32 {
+        match self.mode {
+            Resize::ShorterSide => self.shorter_side,
+            Resize::Stretch | Resize::Fit => self.size.0.max(self.size.1),
+        }
+    }
+
+    /// The part of a picture that something of is seen in the end.
+    pub(super) fn part_of(&self, size: (u32, u32), orientation: Orientation) -> Part {
+        let Placement { from, to } = self.place(size, orientation);
+        let axis = |start: f64, length: f64, to: u32, whole: u32| {
+            // The filter reaches one target pixel further.
+            let reach = (length / f64::from(to)).max(1.0) + 1.0;
+            let first = (start - reach).floor().clamp(0.0, f64::from(whole - 1));
+            let end = (start + length + reach).ceil().clamp(first + 1.0, f64::from(whole));
+            (first as u32, (end - first) as u32)
+        };
+        let (left, width) = axis(from.left, from.width, to.0, size.0);
+        let (top, height) = axis(from.top, from.height, to.1, size.1);
+        Part { left, top, width, height }
+    }
+
+    /// The picture is turned upright after it has become small: till then the target lies on its side.
+    fn place(&self, size: (u32, u32), orientation: Orientation) -> Placement {
+        let lying = if is_transposed(orientation) { (self.size.1, self.size.0) } else { self.size };
+        place(size, self.mode, self.shorter_side, lying)
+    }
+}
 
 /// A rectangle of the source, in source pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,23 +68,55 @@ struct Placement {
     to: (u32, u32),
 }
 
-/// Resizes into `width` x `height` RGB, the way the manifest says.
-pub(super) fn resize(
-    resizer: &mut Resizer,
-    pixels: Pixels,
-    mode: Resize,
-    shorter_side: u32,
-    target: (u32, u32),
-) -> Result<Vec<u8>, Failure> {
-    // The image is turned upright after it has become small: the target lies on its side till then.
-    let turned = is_transposed(pixels.orientation);
-    let lying = if turned { (target.1, target.0) } else { target };
-    let placement = place((pixels.width, pixels.height), mode, shorter_side, lying);
-    let small = run(resizer, &pixels, placement).map_err(|error| {
-        Failure::new(FailureCode::Internal, format!("resizing {}x{} pixels: {error}", pixels.width, pixels.height))
-    })?;
-    let upright = turn_upright(small, placement.to, pixels.orientation);
-    Ok(pad(upright, target))
+/// Makes pictures small; buffers are used again.
+#[derive(Default)]
+pub(super) struct Shrinker {
+    resizer: Resizer,
+    small: Vec<u8>,
+}
+
+impl Shrinker {
+    /// Resizes into pixels of the target's size, upright, as many channels as the picture has.
+    pub(super) fn shrink(&mut self, picture: &Picture, target: &Target) -> Result<&[u8], Failure> {
+        let placement = target.place(picture.size, picture.orientation);
+        self.resize(picture, placement).map_err(|error| {
+            let (width, height) = picture.size;
+            Failure::new(FailureCode::Internal, format!("resizing {width}x{height} pixels: {error}"))
+        })?;
+        let mut size = placement.to;
+        if picture.orientation != Orientation::NoTransforms {
+            let lying = std::mem::take(&mut self.small);
+            (self.small, size) = turn_upright(lying, size, picture.channels, picture.orientation);
+        }
+        if size != target.size {
+            self.small = pad(&self.small, size, target.size, picture.channels);
+        }
+        Ok(&self.small)
+    }
+
+    fn resize(&mut self, picture: &Picture, placement: Placement) -> Result<(), String> {
+        let length = placement.to.0 as usize * placement.to.1 as usize * picture.channels as usize;
+        self.small.resize(length, 0);
+        match picture.channels {
+            Channels::Luma => self.resize_pixels::<U8>(picture, placement),
+            Channels::Rgb => self.resize_pixels::<U8x3>(picture, placement),
+        }
+    }
+
+    /// By type: the resizer would be compiled for all pixels that there are.
+    fn resize_pixels<P: PixelTrait>(&mut self, picture: &Picture, placement: Placement) -> Result<(), String> {
+        let Picture { part, bytes, .. } = picture;
+        let source =
+            TypedImageRef::<P>::from_buffer(part.width, part.height, bytes).map_err(|error| error.to_string())?;
+        let (width, height) = placement.to;
+        let mut small =
+            TypedImage::<P>::from_buffer(width, height, &mut self.small).map_err(|error| error.to_string())?;
+        let Region { left, top, width, height } = placement.from;
+        let (left, top) = (left - f64::from(part.left), top - f64::from(part.top));
+        let filter = ResizeAlg::Convolution(FilterType::Bilinear);
+        let options = ResizeOptions::new().resize_alg(filter).crop(left, top, width, height);
+        self.resizer.resize_typed(&source, &mut small, &options).map_err(|error| error.to_string())
+    }
 }
 
 fn is_transposed(orientation: Orientation) -> bool {
@@ -89,36 +163,31 @@ fn place(source: (u32, u32), mode: Resize, shorter_side: u32, target: (u32, u32)
     }
 }
 
-fn run(resizer: &mut Resizer, pixels: &Pixels, placement: Placement) -> Result<Vec<u8>, String> {
-    let source = ImageRef::new(pixels.width, pixels.height, &pixels.rgb, PixelType::U8x3).map_err(|e| e.to_string())?;
-    let mut target = Image::new(placement.to.0, placement.to.1, PixelType::U8x3);
-    let Region { left, top, width, height } = placement.from;
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear)).crop(left, top, width, height);
-    resizer.resize(&source, &mut target, &options).map_err(|e| e.to_string())?;
-    Ok(target.into_vec())
-}
-
-fn turn_upright(rgb: Vec<u8>, size: (u32, u32), orientation: Orientation) -> RgbImage {
-    let image = RgbImage::from_raw(size.0, size.1, rgb).unwrap_or_default();
-    if orientation == Orientation::NoTransforms {
-        return image;
-    }
-    let mut image = DynamicImage::ImageRgb8(image);
+fn turn_upright(
+    bytes: Vec<u8>,
+    size: (u32, u32),
+    channels: Channels,
+    orientation: Orientation,
+) -> (Vec<u8>, (u32, u32)) {
+    let mut image: DynamicImage = match channels {
+        Channels::Luma => GrayImage::from_raw(size.0, size.1, bytes).unwrap_or_default().into(),
+        Channels::Rgb => RgbImage::from_raw(size.0, size.1, bytes).unwrap_or_default().into(),
+    };
     image.apply_orientation(orientation);
-    image.into_rgb8()
+    let size = (image.width(), image.height());
+    (image.into_bytes(), size)
 }
 
 /// Centres a smaller image on black.
-fn pad(image: RgbImage, target: (u32, u32)) -> Vec<u8> {
-    if image.dimensions() == target {
-        return image.into_raw();
+fn pad(image: &[u8], size: (u32, u32), target: (u32, u32), channels: Channels) -> Vec<u8> {
+    let row = |width: u32| width as usize * channels as usize;
+    let mut canvas = vec![0; row(target.0) * target.1 as usize];
+    let (left, top) = (row((target.0 - size.0.min(target.0)) / 2), (target.1 - size.1.min(target.1)) / 2);
+    let rows = canvas.chunks_exact_mut(row(target.0)).skip(top as usize);
+    for (to, from) in rows.zip(image.chunks_exact(row(size.0))) {
+        to[left..][..from.len()].copy_from_slice(from);
     }
-    let mut canvas = RgbImage::new(target.0, target.1);
-    let left = (target.0 - image.width().min(target.0)) / 2;
-    let top = (target.1 - image.height().min(target.1)) / 2;
-    image::imageops::replace(&mut canvas, &image, i64::from(left), i64::from(top));
-    canvas.into_raw()
+    canvas
 }
 
 #[cfg(test)]
@@ -138,7 +207,7 @@ mod tests {
     fn fit_keeps_the_aspect_ratio_and_pads() {
         let placement = place((400, 100), Resize::Fit, 0, (200, 200));
         assert_eq!(placement.to, (200, 50));
-        let padded = pad(RgbImage::from_pixel(200, 50, image::Rgb([255; 3])), (200, 200));
+        let padded = pad(&[255; 200 * 50 * 3], (200, 50), (200, 200), Channels::Rgb);
         assert_eq!(padded.len(), 200 * 200 * 3);
         assert_eq!((padded[0], padded[(100 * 200 + 100) * 3]), (0, 255));
     }

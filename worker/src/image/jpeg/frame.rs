@@ -1,9 +1,7 @@
 //! What stands in front of a JPEG's scan: size, components, tables.
 
-use super::huffman::Table;
-
 /// A picture of one scan, as far as its head tells.
-pub(super) struct Frame {
+pub(super) struct Frame<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
     /// One for grey, three for YCbCr.
@@ -13,14 +11,16 @@ pub(super) struct Frame {
     /// Groups of blocks, across and down.
     pub(super) mcus: (usize, usize),
     pub(super) quantisers: [Option<[u16; 64]>; 4],
-    /// Code tables of the means (DC).
-    pub(super) means: [Option<Table>; 4],
+    /// Code tables of the means (DC), as they stand in the file.
+    pub(super) means: [Option<&'a [u8]>; 4],
     /// Code tables of the details (AC).
-    pub(super) details: [Option<Table>; 4],
+    pub(super) details: [Option<&'a [u8]>; 4],
     /// Groups between restart markers; 0: there are none.
     pub(super) restart: usize,
     /// Where the scan's bits begin.
     pub(super) scan: usize,
+    /// What the camera wrote about the picture, in Exif's form.
+    pub(super) exif: Option<&'a [u8]>,
 }
 
 /// One component.
@@ -37,10 +37,11 @@ const START_OF_FRAME: [u8; 2] = [0xc0, 0xc1];
 const OTHER_FRAMES: std::ops::RangeInclusive<u8> = 0xc2..=0xcf;
 const HUFFMAN: u8 = 0xc4;
 const ADOBE: u8 = 0xee;
+const EXIF: u8 = 0xe1;
 
-impl Frame {
+impl<'a> Frame<'a> {
     /// Reads up to the scan. `None` for everything that is not plain.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut frame = Self {
             width: 0,
             height: 0,
@@ -48,10 +49,11 @@ impl Frame {
             most: (1, 1),
             mcus: (0, 0),
             quantisers: [None; 4],
-            means: [const { None }; 4],
-            details: [const { None }; 4],
+            means: [None; 4],
+            details: [None; 4],
             restart: 0,
             scan: 0,
+            exif: None,
         };
         let mut at = 2;
         loop {
@@ -73,8 +75,9 @@ impl Frame {
                 _ if OTHER_FRAMES.contains(&marker) => return None,
                 0xdb => frame.read_quantisers(segment)?,
                 0xdd => frame.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
-                // Adobe's files with transform 0 hold RGB.
-                ADOBE if segment.starts_with(b"Adobe") && segment.get(11) == Some(&0) => return None,
+                // Adobe's files with a transform other than 1 hold other colours.
+                ADOBE if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => return None,
+                EXIF => frame.exif = segment.strip_prefix(b"Exif\0\0").or(frame.exif),
                 0xda => {
                     frame.read_scan(segment)?;
                     frame.scan = at;
@@ -95,7 +98,7 @@ impl Frame {
         for &[id, sampling, quantiser] in rest.as_chunks::<3>().0.iter().take(usize::from(count)) {
             let sampling = (usize::from(sampling >> 4), usize::from(sampling & 15));
             let quantiser = usize::from(quantiser);
-            if ![1, 2].contains(&sampling.0) || ![1, 2].contains(&sampling.1) || quantiser > 3 {
+            if ![1, 2, 4].contains(&sampling.0) || ![1, 2, 4].contains(&sampling.1) || quantiser > 3 {
                 return None;
             }
             // One component alone is stored block by block, whatever it says.
@@ -130,13 +133,13 @@ impl Frame {
         Some(())
     }
 
-    fn read_tables(&mut self, mut segment: &[u8]) -> Option<()> {
+    fn read_tables(&mut self, mut segment: &'a [u8]) -> Option<()> {
         while let Some((&head, rest)) = segment.split_first() {
-            let (counts, rest) = rest.split_first_chunk::<16>()?;
-            let symbols = counts.iter().map(|&count| usize::from(count)).sum();
-            let (symbols, rest) = rest.split_at_checked(symbols)?;
+            let counts = rest.first_chunk::<16>()?;
+            let symbols: usize = counts.iter().map(|&count| usize::from(count)).sum();
+            let (definition, rest) = segment[1..].split_at_checked(16 + symbols)?;
             let tables = if head >> 4 == 0 { &mut self.means } else { &mut self.details };
-            *tables.get_mut(usize::from(head & 15))? = Some(Table::new(counts, symbols)?);
+            *tables.get_mut(usize::from(head & 15))? = Some(definition);
             segment = rest;
         }
         Some(())

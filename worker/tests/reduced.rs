@@ -1,0 +1,120 @@
+//! Made-up JPEGs of every sampling and size: what is read at a fraction of the size shows what the
+//! full decoder shows, and what is damaged is left to the full decoder.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
+
+#[path = "reduced/writer.rs"]
+mod writer;
+
+use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
+use shoal_shared::sniff::ImageLimits;
+use shoal_worker::image::{Pixels, Preprocessor, decode};
+use writer::{Made, random_jpeg};
+
+/// Sampling of brightness (across, down); the others are stored once.
+const SAMPLINGS: [(u8, u8); 6] = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (2, 4)];
+
+fn made(random: &mut fastrand::Rng) -> Made {
+    let components = if random.u8(..5) == 0 { 1 } else { 3 };
+    let sampling = if components == 1 { (1, 1) } else { SAMPLINGS[random.usize(..SAMPLINGS.len())] };
+    let restart = if random.bool() { random.u16(1..40) } else { 0 };
+    let size = (random.u16(33..420), random.u16(33..420));
+    Made { size, components, sampling, restart, detail: random.u8(1..60) }
+}
+
+/// Means of the squares of `factor` by `factor` pixels.
+fn boxed(pixels: &Pixels, factor: u32) -> Vec<f32> {
+    let (width, height) = (pixels.width.div_ceil(factor), pixels.height.div_ceil(factor));
+    let squares = (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |channel| (x, y, channel))));
+    let mean = |(x, y, channel)| {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for row in y * factor..pixels.height.min((y + 1) * factor) {
+            for column in x * factor..pixels.width.min((x + 1) * factor) {
+                sum += f32::from(pixels.rgb[((row * pixels.width + column) * 3 + channel) as usize]);
+                count += 1.0;
+            }
+        }
+        sum / count
+    };
+    squares.map(mean).collect()
+}
+
+#[test]
+fn every_sampling_size_and_restart_shows_what_averaging_shows() {
+    let (limits, mut random) = (ImageLimits::default(), fastrand::Rng::with_seed(7));
+    for run in 0..150 {
+        let made = made(&mut random);
+        let bytes = random_jpeg(&made, &mut random);
+        let whole = decode(&bytes, &limits, None).unwrap_or_else(|failure| panic!("{run} {made:?}: {failure}"));
+        let shorter = whole.width.min(whole.height);
+        for factor in [8, 4, 2] {
+            let reduced = decode(&bytes, &limits, Some((shorter / 8 * (8 / factor) / 2).max(1))).unwrap();
+            if (reduced.width, reduced.height) == (whole.width, whole.height) {
+                // Brightness would need more than eight pixels of a colour block's side.
+                assert!(factor == 2 && (made.sampling.0 == 4 || made.sampling.1 == 4), "{made:?} at 1/{factor}");
+                continue;
+            }
+            assert_eq!((reduced.width, reduced.height), (whole.width.div_ceil(factor), whole.height.div_ceil(factor)));
+            let expected = boxed(&whole, factor);
+            let off: Vec<f32> = reduced
+                .rgb
+                .iter()
+                .zip(&expected)
+                .map(|(found, expected)| (f32::from(*found) - expected).abs())
+                .collect();
+            let (mean, most) = (off.iter().sum::<f32>() / off.len() as f32, off.iter().copied().fold(0.0, f32::max));
+            assert!(
+                mean < 2.0 && most < 30.0,
+                "{run} {made:?} at 1/{factor}: off by {mean} on average, {most} at most"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_damaged_is_what_the_full_decoder_makes_of_it() {
+    let (limits, mut random) = (ImageLimits::default(), fastrand::Rng::with_seed(11));
+    let mut left_to_it = 0;
+    for _ in 0..200 {
+        let made = made(&mut random);
+        let mut bytes = random_jpeg(&made, &mut random);
+        let whole = decode(&bytes, &limits, None).unwrap();
+        // The end of the scan is cut out; the end marker stays.
+        let cut = bytes.len() / 2 + random.usize(..bytes.len() / 2 - 2);
+        bytes.drain(cut..bytes.len() - 2);
+        let (cut, reduced) = (decode(&bytes, &limits, None), decode(&bytes, &limits, Some(4)));
+        match (cut, reduced) {
+            (Ok(cut), Ok(reduced)) => {
+                assert_eq!((reduced.width, reduced.height), (whole.width, whole.height), "{made:?}: taken for intact");
+                assert!(cut.rgb == reduced.rgb);
+                left_to_it += 1;
+            }
+            (Err(one), Err(other)) => assert_eq!(one.message, other.message),
+            (one, other) => panic!("{made:?}: {:?} {:?}", one.map(|_| ()), other.map(|_| ())),
+        }
+    }
+    assert!(left_to_it > 0);
+}
+
+#[test]
+fn one_preprocessor_gives_the_same_for_a_picture_whatever_came_before_it() {
+    let mut random = fastrand::Rng::with_seed(3);
+    let pictures: Vec<Vec<u8>> = (0..40)
+        .map(|_| {
+            let made = made(&mut random);
+            random_jpeg(&made, &mut random)
+        })
+        .collect();
+    for (color, resize) in
+        [(Color::Rgb, Resize::ShorterSide), (Color::Gray, Resize::Stretch), (Color::Bgr, Resize::Fit)]
+    {
+        let spec = InputSpec { color, resize, shorter_side: Some(10), ..InputSpec::default() };
+        let fresh = || Preprocessor::new(&spec, Layout::Nchw, (8, 8), ImageLimits::default());
+        let mut used = fresh();
+        for picture in &pictures {
+            let (mut first, mut second) = (vec![0.0; used.row_len()], vec![0.0; used.row_len()]);
+            used.prepare(picture, &mut first).unwrap();
+            fresh().prepare(picture, &mut second).unwrap();
+            assert_eq!(first, second);
+        }
+    }
+}
