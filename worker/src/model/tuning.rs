@@ -10,7 +10,7 @@ mod combination;
 mod profile;
 mod trial;
 
-pub use agreement::{Agreement, Bounds};
+pub use agreement::{Agreement, Bounds, difference};
 pub use choice::{Choice, Part, choose};
 pub use combination::{Combination, Row, batches, combinations};
 pub use profile::{Found, Held, LibraryFile, Looked, Profile, library_wanted, look};

@@ -51,11 +51,7 @@ impl Agreement {
     pub fn add(&mut self, exact: &[f32], other: &[f32]) {
         self.images += 1;
         self.agreed += usize::from(first(exact) == first(other));
-        let differences = exact.iter().zip(other).map(|(a, b)| (a - b).abs());
-        // Not a number is as far off as can be.
-        let largest = differences.fold(0.0, |most: f32, one| if one.is_nan() { f32::INFINITY } else { most.max(one) });
-        let largest = if exact.len() == other.len() { largest } else { f32::INFINITY };
-        self.difference = self.difference.max(largest);
+        self.difference = self.difference.max(difference(exact, other));
     }
 
     /// Part of the images with the same first class.
@@ -73,6 +69,15 @@ impl Agreement {
         }
         (self.difference > bounds.difference).then(|| format!("off by {:.3}", self.difference))
     }
+}
+
+/// Largest difference of any class's probability in one image. What is no number is as far off as can be.
+pub fn difference(exact: &[f32], other: &[f32]) -> f32 {
+    if exact.len() != other.len() {
+        return f32::INFINITY;
+    }
+    let differences = exact.iter().zip(other).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, |most: f32, one| if one.is_nan() { f32::INFINITY } else { most.max(one) })
 }
 
 fn first(probabilities: &[f32]) -> Option<usize> {

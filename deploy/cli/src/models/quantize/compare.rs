@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use shoal_worker::model::tuning::{Agreement, difference};
 use shoal_worker::model::{Model, ModelSession, Runtime, Threads, probabilities};
 
 /// Fewer images than this say little.
@@ -56,11 +57,11 @@ pub(super) fn compare(
         Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
     };
     let (mut float, mut small) = (session(before)?, session(after)?);
-    let (mut same_class, mut differences) = (0, Vec::new());
+    let (mut agreement, mut differences) = (Agreement::default(), 0.0);
     for row in rows {
-        let (a, b) = (scores(&mut float, before, row)?, scores(&mut small, after, row)?);
-        same_class += usize::from(top(&a) == top(&b));
-        differences.push(a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max));
+        let (exact, other) = (scores(&mut float, before, row)?, scores(&mut small, after, row)?);
+        agreement.add(&exact, &other);
+        differences += difference(&exact, &other);
     }
     let batch = float.input().fixed_batch.unwrap_or(BATCH.min(before.manifest.batch.max));
     let values: Vec<f32> = rows.iter().cycle().take(batch).flatten().copied().collect();
@@ -68,9 +69,9 @@ pub(super) fn compare(
     let ms = |times: Vec<f64>| median(times) * 1e3 / batch as f64;
     Ok(Comparison {
         images: rows.len(),
-        same_class,
-        mean_difference: differences.iter().sum::<f32>() / rows.len().max(1) as f32,
-        max_difference: differences.iter().copied().fold(0.0, f32::max),
+        same_class: agreement.agreed,
+        mean_difference: differences / rows.len().max(1) as f32,
+        max_difference: agreement.difference,
         image_ms: (
             ms(times.iter().map(|(before, _)| *before).collect()),
             ms(times.iter().map(|(_, after)| *after).collect()),
@@ -87,10 +88,6 @@ fn scores(session: &mut ModelSession, model: &Model, row: &[f32]) -> anyhow::Res
         return Err(bad("its output is not finite".into()));
     }
     Ok(probabilities(&model.manifest, &scores))
-}
-
-fn top(probabilities: &[f32]) -> Option<usize> {
-    (0..probabilities.len()).max_by(|&a, &b| probabilities[a].total_cmp(&probabilities[b]))
 }
 
 /// Seconds of runs, in turn: what else the machine does meets both.
