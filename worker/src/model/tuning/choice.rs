@@ -144,7 +144,7 @@ mod tests {
         rows[3].ms[2] = 140.0;
         assert_eq!(choose(&rows, |_| true).unwrap().library(), Library::Standard);
         // As fast under load, and much sooner for one image.
-        rows[2].ms[0] = 12.0;
+        rows[2].ms[0] = 17.9;
         assert_eq!(choose(&rows, |_| true).unwrap().library(), Library::OpenVino);
         // Slower under load: however soon.
         rows[3].ms = vec![60.0, 120.0, 200.0];
