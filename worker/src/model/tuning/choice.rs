@@ -144,11 +144,11 @@ mod tests {
         rows[3].ms[2] = 140.0;
         assert_eq!(choose(&rows, |_| true).unwrap().library(), Library::Standard);
         // As fast under load, and much sooner for one image.
-        rows[2].ms[0] = 12.0;
+        rows[2].ms[0] = 17.9;
         assert_eq!(choose(&rows, |_| true).unwrap().library(), Library::OpenVino);
         // Slower under load: however soon.
         rows[3].ms = vec![60.0, 120.0, 200.0];
-        rows[2].ms = vec![12.0, 60.0, 120.0];
+        rows[2].ms = vec![19.0, 60.0, 120.0];
         assert_eq!(choose(&rows, |_| true).unwrap().library(), Library::Standard);
     }
 
@@ -163,7 +163,7 @@ mod tests {
     fn idle_and_busy_may_differ_in_their_engine() {
         let mut rows = rows();
         // One image alone is sooner in 32 bits.
-        rows[2].ms[0] = 8.0;
+        rows[2].ms[0] = 9.0;
         let choice = choose(&rows, |_| true).unwrap();
         assert_eq!((choice.wide.of.engine, choice.narrow.unwrap().of.engine), (F32, BF16));
         assert_eq!(choice.wide_rows, 1);
