@@ -2,24 +2,27 @@
 
 use std::path::Path;
 
+/// A code table: its class and number, and by symbol a code with its length.
+type Table = (u8, Vec<Option<(u16, u8)>>);
+
 /// A JPEG to be made.
 #[derive(Debug)]
-pub struct Made {
-    pub size: (u16, u16),
+pub(crate) struct Made {
+    pub(crate) size: (u16, u16),
     /// One or three.
-    pub components: u8,
+    pub(crate) components: u8,
     /// Of the first component; the others have (1, 1).
-    pub sampling: (u8, u8),
+    pub(crate) sampling: (u8, u8),
     /// Groups between restart markers, or 0.
-    pub restart: u16,
+    pub(crate) restart: u16,
     /// Coefficients of a block that may differ from zero.
-    pub detail: u8,
+    pub(crate) detail: u8,
 }
 
 /// Smooth colours with noise of every frequency on top.
-pub fn random_jpeg(made: &Made, random: &mut fastrand::Rng) -> Vec<u8> {
+pub(crate) fn random_jpeg(made: &Made, random: &mut fastrand::Rng) -> Vec<u8> {
     let tables = segments_of(0xc4);
-    let codes: Vec<(u8, Vec<Option<(u16, u8)>>)> = tables.iter().flat_map(|segment| codes(segment)).collect();
+    let codes: Vec<Table> = tables.iter().flat_map(|segment| codes(segment)).collect();
     let code =
         |class: u8, symbol: u8| codes.iter().find(|(of, _)| *of == class).unwrap().1[usize::from(symbol)].unwrap();
     let (width, height) = made.size;
@@ -158,7 +161,7 @@ fn segments_of(wanted: u8) -> Vec<Vec<u8>> {
 }
 
 /// Codes and their lengths by symbol, for each table of a segment.
-fn codes(mut segment: &[u8]) -> Vec<(u8, Vec<Option<(u16, u8)>>)> {
+fn codes(mut segment: &[u8]) -> Vec<Table> {
     let mut tables = Vec::new();
     while let Some((&class, rest)) = segment.split_first() {
         let (counts, rest) = rest.split_at(16);
