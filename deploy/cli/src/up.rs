@@ -12,12 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use shoal_gateway::config::GatewayConfig;
 use shoal_nats::catalog::{Catalog, CatalogView};
 use shoal_nats::presence::Fleet;
 use shoal_shared::names::ModelName;
 use shoal_shared::presence::WorkerStatus;
-use shoal_shared::process::available_cores;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
 use shoal_shared::{config, locate};
 use shoal_worker::config::{Scale, WorkerConfig};
@@ -192,7 +190,6 @@ impl Plan<'_> {
         Ok(Service::new("gateway", sibling("shoal-gateway")?)
             .listener(self.listener.try_clone()?)
             .replacement(Replacement::Successor)
-            .env(self.gateway_threads()?)
             .arg("--inherit-listener")
             .arg("--nats-url")
             .arg(url)
@@ -200,14 +197,6 @@ impl Plan<'_> {
             .arg(&self.models[0])
             .args(demo.map(str::to_owned))
             .args(self.config()))
-    }
-
-    /// Unless somebody has chosen: the gateway shares the machine with workers.
-    fn gateway_threads(&self) -> anyhow::Result<Option<(&'static str, String)>> {
-        let file = self.options.config.as_deref();
-        let config: GatewayConfig = config::load("gateway", file, &serde_json::Map::new())?;
-        let threads = network_threads(available_cores()).to_string();
-        Ok((config.threads == 0).then_some(("SHOAL_GATEWAY_THREADS", threads)))
     }
 
     fn workers(&self, url: &str) -> anyhow::Result<Service> {
@@ -251,12 +240,6 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         std::io::ErrorKind::AddrInUse => anyhow!("port {} is in use: choose another with --port", address.port()),
         _ => anyhow!("cannot listen on {address}: {error}"),
     })
-}
-
-/// Threads of a part that moves images and computes none, on a machine where others compute: half of the
-/// cores. More of them take turns with the sessions instead of working beside them.
-fn network_threads(cores: usize) -> usize {
-    (cores / 2).max(1)
 }
 
 /// The wanted port, or one that the system gives.

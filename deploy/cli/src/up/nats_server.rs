@@ -7,17 +7,17 @@ use anyhow::{Context, bail};
 use shoal_shared::locate;
 use shoal_shared::process::available_cores;
 
+use super::free_port;
 use super::keep::{Service, Services};
-use super::{free_port, network_threads};
 
 const CONFIG: &str = include_str!("../../../../nats/server.conf");
 
-/// The Go runtime's threads. Here the server shares the machine with workers, and threads beyond its part of
-/// the work wake each other up for nothing.
+/// The Go runtime's threads: half of the cores. Here the server shares the machine with workers, and threads
+/// beyond its part of the work wake each other up for nothing (a tenth to a quarter of its CPU time).
 fn threads() -> Option<(&'static str, String)> {
     const NAME: &str = "GOMAXPROCS";
     let is_chosen = std::env::var_os(NAME).is_some();
-    (!is_chosen).then(|| (NAME, network_threads(available_cores()).to_string()))
+    (!is_chosen).then(|| (NAME, (available_cores() / 2).max(1).to_string()))
 }
 
 /// Starts the server and gives its address.
