@@ -29,7 +29,7 @@ ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 DOCS = pathlib.Path(os.environ.get("DOCS", rig.ROOT / "docs"))
 PORT = 8914
 # No part begins once this many seconds are over.
-MOST_SECONDS = 11 * 60
+MOST_SECONDS = float(os.environ.get("MOST_SECONDS", "660"))
 # Seconds in which the backlog must be there.
 FILLING = 90
 CONNECTIONS = [1, 8, 64, 256, 1000]
