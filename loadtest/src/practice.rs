@@ -82,6 +82,7 @@ async fn stall(practice: Arc<Practice>) {
 type Answer = Response<Full<Bytes>>;
 
 async fn answer(practice: Arc<Practice>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let arrived = Instant::now();
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         return Ok(json(StatusCode::PAYLOAD_TOO_LARGE, r#"{"success":false}"#));
@@ -97,7 +98,7 @@ async fn answer(practice: Arc<Practice>, request: Request<Incoming>) -> Result<A
         (&Method::POST, "/model/predict") | (&Method::GET, "/user/") if !has_token => {
             json(StatusCode::UNAUTHORIZED, r#"{"detail":"Not authenticated"}"#)
         }
-        (&Method::POST, "/predict" | "/model/predict") => practice.predict(&body).await,
+        (&Method::POST, "/predict" | "/model/predict") => practice.predict(&body, arrived).await,
         _ => json(StatusCode::NOT_FOUND, r#"{"detail":"Not Found"}"#),
     })
 }
@@ -112,7 +113,7 @@ impl Practice {
         json(StatusCode::OK, &format!(r#"{{"access_token":"practice-{number}","token_type":"bearer"}}"#))
     }
 
-    async fn predict(&self, body: &[u8]) -> Answer {
+    async fn predict(&self, body: &[u8], arrived: Instant) -> Answer {
         let inside = Inside::enter(&self.inside);
         if self.behaviour.refuse_above.is_some_and(|most| inside.count > most) {
             self.account.refused();
@@ -122,11 +123,11 @@ impl Practice {
         }
         let _slot = self.slots.acquire().await;
         let delay = self.behaviour.delay.draw(fastrand::f64());
-        let begun = Instant::now();
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        self.account.delayed(delay, begun.elapsed());
+        let label = recognise::label(body);
+        self.account.answered(delay, arrived.elapsed());
         if fastrand::f64() < self.behaviour.errors {
             self.account.failed();
             return json(StatusCode::INTERNAL_SERVER_ERROR, r#"{"success":false}"#);
@@ -135,7 +136,7 @@ impl Practice {
         if mixed_up {
             self.account.mixed_up();
         }
-        let label = if mixed_up { "somebody else's" } else { recognise::label(body) };
+        let label = if mixed_up { "somebody else's" } else { label };
         json(StatusCode::OK, &format!(r#"{{"success":true,"prediction":"{label}","score":1.0}}"#))
     }
 }

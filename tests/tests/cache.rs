@@ -144,7 +144,11 @@ fn a_purge_reaches_every_gateway() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    assert_eq!([ask(0), ask(1), ask(0), ask(1)], ["MISS", "SHARED", "HIT", "HIT"]);
+    // The other gateway has it from the bucket, or, if it has not yet heard that it is there, from the claim.
+    let known = |source: &str| ["SHARED", "COALESCED"].contains(&source);
+    let [first, other, again, other_again] = [ask(0), ask(1), ask(0), ask(1)];
+    assert_eq!([first.as_str(), &again, &other_again], ["MISS", "HIT", "HIT"]);
+    assert!(known(&other), "{other}");
     let stats = shoal(&["cache", "stats"]);
     assert!(stats.contains("shared bucket: 1 predictions"), "{stats}");
     assert_eq!(stats.matches("1 hit").count(), 2, "{stats}");
@@ -155,7 +159,9 @@ fn a_purge_reaches_every_gateway() {
             source = ask(0);
             source != "HIT"
         });
-        assert_eq!((source.as_str(), ask(1).as_str()), ("MISS", "SHARED"));
+        assert_eq!(source, "MISS");
+        let other = ask(1);
+        assert!(known(&other), "{other}");
     }
 }
 

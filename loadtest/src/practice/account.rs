@@ -20,8 +20,8 @@ pub struct Account {
 struct Done {
     /// Delays as they were drawn, microseconds.
     drawn: Histogram<u64>,
-    /// Delays as they came out: timers are late, the more so on a busy machine.
-    kept: Histogram<u64>,
+    /// From a request's arrival to its answer: timers are late and images take time, the more so on a busy machine.
+    took: Histogram<u64>,
     failed: u64,
     refused: u64,
     mixed_up: u64,
@@ -48,7 +48,7 @@ impl Default for Account {
     fn default() -> Self {
         let done = Done {
             drawn: histogram(),
-            kept: histogram(),
+            took: histogram(),
             failed: 0,
             refused: 0,
             mixed_up: 0,
@@ -65,10 +65,10 @@ impl Account {
         self.start.elapsed().as_secs_f64()
     }
 
-    pub(super) fn delayed(&self, drawn: Duration, kept: Duration) {
+    pub(super) fn answered(&self, drawn: Duration, took: Duration) {
         let mut done = self.done.lock();
         done.drawn.saturating_record(drawn.as_micros().max(1) as u64);
-        done.kept.saturating_record(kept.as_micros().max(1) as u64);
+        done.took.saturating_record(took.as_micros().max(1) as u64);
     }
 
     pub(super) fn failed(&self) {
@@ -114,7 +114,7 @@ impl Account {
             "mixed_up": done.mixed_up,
             "logins": done.logins,
             "drawn": Stats::of(&done.drawn),
-            "kept": Stats::of(&done.kept),
+            "took": Stats::of(&done.took),
             "stalls": done.stalls,
             "sources": done.sources,
         })
