@@ -1,12 +1,14 @@
 //! Model files, the runtime that executes them, and what their output means.
 
 mod crew;
+mod curve;
 mod embedded;
 mod engine;
 mod environment;
 mod loaded;
 mod machine;
 mod openvino;
+mod optimised;
 mod postprocess;
 mod runtime;
 mod session;
@@ -20,6 +22,7 @@ pub use engine::{Engine, Library, Numbers, Provider};
 pub use environment::prepare_environment;
 pub use loaded::{Model, Precision};
 pub use machine::Machine;
+pub use optimised::Optimised;
 pub use postprocess::{probabilities, rank};
 pub use runtime::{Device, Runtime, RuntimeError, Threads, find_library};
 pub use session::{BadModel, ModelSession};

@@ -1,7 +1,11 @@
 //! The sessions of one worker: a wide one and narrow ones, as its profile says or tried out before the first job.
 
-use std::time::{Duration, Instant};
+use std::slice::from_mut;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::curve::{best, crossover, curve, log_curve, per_image_ms, run_all, settle};
 use super::engine::Engine;
 use super::tuning::{Choice, Part};
 use super::{Device, Model, ModelSession, Runtime, Threads};
@@ -10,7 +14,7 @@ use crate::serving::CpuBudget;
 
 /// A narrow session must be at least this fast in relation to the wide one to be worth its memory.
 const WORTH_IT: f64 = 0.97;
-/// Models beyond this size are loaded once only: every session holds the weights.
+/// Models beyond this size have one session only, unless sessions share the weights.
 pub const LARGEST_COPIED: usize = 256 << 20;
 
 /// Every session, and how they divide the work.
@@ -39,16 +43,14 @@ pub struct Wanted {
 }
 
 /// What a warm-up has measured: it need not be measured again when the same model is loaded once more.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Measured {
-    /// Who takes what.
-    pub shape: Shape,
     /// Milliseconds for an image at full speed.
     pub image_ms: f32,
+    /// Who takes what.
+    pub shape: Shape,
 }
-
-/// Time of a run, by its number of images.
-pub(super) type Curve = Vec<(usize, Duration)>;
 
 impl Crew {
     /// What was measured.
@@ -84,7 +86,7 @@ impl Crew {
             narrow_batch: choice.narrow.map_or(0, |part| bound(part.batch)),
         };
         // One image, so that memory is there, and as many as there may be, so that there is enough.
-        for (sessions, most) in [(&mut wide, shape.wide_batch), (&mut narrow, shape.narrow_batch)] {
+        for (sessions, most) in [(&mut wide, shape.wide_usual()), (&mut narrow, shape.narrow_batch)] {
             if !sessions.is_empty() {
                 run_all(sessions, 1, budget)?;
                 run_all(sessions, most, budget)?;
@@ -110,12 +112,10 @@ impl Crew {
         let shape = known.shape;
         let spin = shape.narrow > 0;
         let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin })?;
-        run_all(std::slice::from_mut(&mut wide), shape.wide_batch, budget)?;
+        settle(from_mut(&mut wide), shape.wide_usual(), budget)?;
         let one = Threads { intra: 1, spin: false };
         let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), shape.narrow)?;
-        if !narrow.is_empty() {
-            run_all(&mut narrow, shape.narrow_batch, budget)?;
-        }
+        settle(&mut narrow, shape.narrow_batch, budget)?;
         Ok(Self::usual(runtime, wide, narrow, known))
     }
 
@@ -129,18 +129,20 @@ impl Crew {
     /// nor kernel selection. Runs take their threads from `budget`: what is measured is not disturbed by
     /// models that are served meanwhile, and does not disturb them for longer than a batch.
     pub fn assemble(runtime: &Runtime, model: &Model, wanted: Wanted, budget: &CpuBudget) -> anyhow::Result<Self> {
-        let several = wanted.threads > 1 && runtime.device() == Device::Cpu && model.onnx.len() <= LARGEST_COPIED;
+        let is_affordable = model.onnx.len() <= LARGEST_COPIED || model.shares_weights();
+        let several = wanted.threads > 1 && runtime.device() == Device::Cpu && is_affordable;
         // Threads that spin between operators are right for the one session that has all the cores,
         // as long as it runs.
         let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin: several })?;
         let limit = if wanted.max_batch == 0 { model.manifest.batch.max } else { wanted.max_batch };
         let fixed = wide.input().fixed_batch;
         let most = limit.min(fixed.unwrap_or(limit)).max(1);
-        let wide_curve = curve(std::slice::from_mut(&mut wide), most, fixed, budget)?;
+        let wide_curve = curve(from_mut(&mut wide), most, fixed, budget)?;
         let alone = Shape { narrow: 0, wide_rows: 0, wide_batch: most, narrow_batch: 0 };
         let (wide_best, wide_speed) = best(&wide_curve, 1);
         log_curve(model, "wide", 1, wanted.threads, &wide_curve);
         if !several {
+            settle(from_mut(&mut wide), most, budget)?;
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
@@ -153,12 +155,14 @@ impl Crew {
             tracing::debug!(wide_best, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
-            run_all(std::slice::from_mut(&mut wide), most, budget)?;
+            settle(from_mut(&mut wide), most, budget)?;
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
         let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());
         let shape = Shape { narrow: narrow.len(), wide_rows, wide_batch: most, narrow_batch };
+        settle(from_mut(&mut wide), shape.wide_usual(), budget)?;
+        settle(&mut narrow, narrow_batch, budget)?;
         let known = Measured { shape, image_ms: per_image_ms(wide_speed.max(narrow_speed)) };
         Ok(Self::usual(runtime, wide, narrow, known))
     }
@@ -169,7 +173,7 @@ pub fn measure(runtime: &Runtime, model: &Model, threads: usize) -> anyhow::Resu
     let mut one = session(runtime, model, Threads { intra: threads.max(1), spin: false })?;
     let (most, fixed) = (model.manifest.batch.max, one.input().fixed_batch);
     let most = most.min(fixed.unwrap_or(most)).max(1);
-    curve(std::slice::from_mut(&mut one), most, fixed, &CpuBudget::new(threads))
+    curve(from_mut(&mut one), most, fixed, &CpuBudget::new(threads))
 }
 
 /// Narrow sessions gain nothing from larger batches, and the queue's latency from smaller ones.
@@ -180,7 +184,15 @@ fn session(runtime: &Runtime, model: &Model, threads: Threads) -> anyhow::Result
 }
 
 fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> anyhow::Result<ModelSession> {
-    let session = runtime.session_with(&model.onnx, how.0, how.1)?;
+    let mapped = model.optimised.as_ref().filter(|_| how.1 == Engine::CPU);
+    let session = match mapped.map(|optimised| optimised.session(runtime, how.0)) {
+        Some(Ok(session)) => session,
+        Some(Err(error)) => {
+            tracing::warn!(model.name = %model.manifest.name, %error, "weights not shared: the file is read instead");
+            runtime.session_with(&model.onnx, how.0, how.1)?
+        }
+        None => runtime.session_with(&model.onnx, how.0, how.1)?,
+    };
     Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
 }
 
@@ -196,91 +208,4 @@ pub(super) fn build_side_by_side(
         let joined = building.into_iter().map(|thread| thread.join());
         joined.map(|built| built.map_err(|_| anyhow::anyhow!("building a session panicked"))?).collect()
     })
-}
-
-/// Times of 1, 2, 4 … `most` images a session, all sessions at the same time.
-fn curve(
-    sessions: &mut [ModelSession],
-    most: usize,
-    fixed: Option<usize>,
-    budget: &CpuBudget,
-) -> anyhow::Result<Curve> {
-    let doubling = std::iter::successors(Some(1), |rows| Some(rows * 2)).take_while(|rows| *rows < most);
-    // A model with a fixed batch takes as long for one image as for all.
-    let sizes: Vec<usize> = if fixed.is_some() { vec![most] } else { doubling.chain([most]).collect() };
-    run_all(sessions, 1, budget)?;
-    let mut time = |rows| Ok((rows, run_all(sessions, rows, budget)?.min(run_all(sessions, rows, budget)?)));
-    sizes.into_iter().map(&mut time).collect()
-}
-
-pub(super) fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
-    let _all = budget.lease(budget.threads());
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        let run = |session: &mut ModelSession| {
-            let mut values = vec![0.0; rows * session.input().row_len()];
-            session.run(&mut values, rows).map(drop)
-        };
-        let running: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || run(session))).collect();
-        running.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(ran) => ran.map_err(|error| anyhow::anyhow!("warm-up: {error}")),
-            Err(_) => Err(anyhow::anyhow!("warm-up: the session panicked")),
-        })
-    })?;
-    Ok(begun.elapsed())
-}
-
-/// The batch with most images a second, and that number, for so many sessions.
-pub(super) fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
-    let speeds = curve.iter().map(|&(rows, took)| (rows, (rows * sessions) as f64 / took.as_secs_f64().max(1e-9)));
-    // A larger batch must be worth the longer wait.
-    speeds.fold((1, 0.0), |best, next| if next.1 > best.1 * 1.01 { next } else { best })
-}
-
-/// Images up to which the wide session has answered before the narrow ones would have.
-pub(super) fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
-    let narrow_time = |rows: usize| {
-        let share = rows.div_ceil(sessions);
-        narrow.iter().find(|(size, _)| *size >= share).map(|(_, took)| *took)
-    };
-    let quicker = wide.iter().take_while(|(rows, took)| narrow_time(*rows).is_none_or(|narrow| *took <= narrow));
-    quicker.last().map_or(0, |(rows, _)| *rows)
-}
-
-pub(super) fn per_image_ms(speed: f64) -> f32 {
-    (1e3 / speed.max(1e-9)) as f32
-}
-
-fn log_curve(model: &Model, kind: &str, sessions: usize, threads: usize, curve: &Curve) {
-    let text: Vec<String> =
-        curve.iter().map(|(rows, took)| format!("{rows}: {:.2}", took.as_secs_f64() * 1e3)).collect();
-    tracing::info!(
-        model.name = %model.manifest.name, kind, sessions, threads, batch_ms = text.join(", "),
-        "sessions measured"
-    );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn curve_of(ms: &[(usize, u64)]) -> Curve {
-        ms.iter().map(|&(rows, ms)| (rows, Duration::from_millis(ms))).collect()
-    }
-
-    #[test]
-    fn the_wide_session_has_what_it_answers_sooner() {
-        let wide = curve_of(&[(1, 10), (2, 20), (4, 40), (8, 80)]);
-        // Two at a time: one image each in 18 ms, so that from two on they are quicker.
-        let narrow = curve_of(&[(1, 18), (2, 34), (4, 66)]);
-        assert_eq!(crossover(&wide, &narrow, 2), 1);
-        // Wide scales perfectly, narrow badly: wide is quicker for all.
-        assert_eq!(crossover(&wide, &curve_of(&[(1, 40), (2, 80), (4, 160)]), 2), 8);
-    }
-
-    #[test]
-    fn a_larger_batch_must_be_worth_it() {
-        assert_eq!(best(&curve_of(&[(1, 10), (2, 19), (4, 38), (8, 76)]), 1).0, 2);
-        assert_eq!(best(&curve_of(&[(1, 10), (8, 81)]), 2), (1, 200.0));
-    }
 }

@@ -4,6 +4,7 @@ use shoal_shared::digest::ModelDigest;
 use shoal_shared::manifest::{Manifest, parse_labels};
 
 use super::embedded::Embedded;
+use super::optimised::Optimised;
 use super::store::StoreError;
 
 /// Everything needed to build a session and to read its output.
@@ -18,6 +19,8 @@ pub struct Model {
     pub digest: ModelDigest,
     /// What its weights are.
     pub precision: Precision,
+    /// The same, as sessions map it.
+    pub optimised: Option<Optimised>,
 }
 
 /// What a model computes with.
@@ -64,7 +67,7 @@ impl Model {
         let labels: Vec<String> = labels.iter().map(|label| manifest.label_style.apply(label)).collect();
         let digest = ModelDigest::of(&onnx, &manifest, &labels);
         let precision = Precision::of(&onnx);
-        Self { manifest, labels, onnx, digest, precision }
+        Self { manifest, labels, onnx, digest, precision, optimised: None }
     }
 
     /// A model carried by the binary.

@@ -1,7 +1,7 @@
 //! One session with its input and output resolved: rows in, rows of scores out.
 
 use half::f16;
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
 use shoal_shared::manifest::{Layout, Manifest};
 use thiserror::Error;
@@ -94,7 +94,8 @@ impl ModelSession {
             return Err(format!("{rows} rows for a batch of {batch}"));
         }
         values.resize(batch * self.input.row_len(), 0.0);
-        let mut scores = self.run_batch(values, batch).map_err(|error| error.to_string())?;
+        let run = RunOptions::new().and_then(|options| self.run_batch(values, batch, &options));
+        let mut scores = run.map_err(|error| error.to_string())?;
         let per_row = scores.len() / batch;
         if per_row == 0 || scores.len() % batch != 0 {
             return Err(format!("the output has {} values for {batch} images", scores.len()));
@@ -104,7 +105,19 @@ impl ModelSession {
         Ok(scores)
     }
 
-    fn run_batch(&mut self, values: &[f32], batch: usize) -> ort::Result<Vec<f32>> {
+    /// Gives memory back that larger batches have needed, by a run of one row.
+    pub fn shrink(&mut self) -> Result<(), String> {
+        let batch = self.input.fixed_batch.unwrap_or(1);
+        let values = vec![0.0; batch * self.input.row_len()];
+        let mut run = || {
+            let mut options = RunOptions::new()?;
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+            self.run_batch(&values, batch, &options)
+        };
+        run().map(drop).map_err(|error: ort::Error| error.to_string())
+    }
+
+    fn run_batch(&mut self, values: &[f32], batch: usize, options: &RunOptions) -> ort::Result<Vec<f32>> {
         let shape = self.input.shape(batch);
         let halves: Vec<f16>;
         let bytes: Vec<u8>;
@@ -119,7 +132,7 @@ impl ModelSession {
                 TensorRef::from_array_view((shape, bytes.as_slice()))?.into()
             }
         };
-        let outputs = self.session.run(vec![(self.input.name.as_str(), tensor)])?;
+        let outputs = self.session.run_with_options(vec![(self.input.name.as_str(), tensor)], options)?;
         let output = &outputs[self.output.as_str()];
         match output.dtype().tensor_type() {
             Some(TensorElementType::Float16) => {

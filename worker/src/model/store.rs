@@ -18,6 +18,8 @@ pub const MANIFEST: &str = "manifest.toml";
 
 /// Folder of versions that were fetched, below the models.
 const PUSHED: &str = ".pushed";
+/// Folder of models as this kind of machine computes them, below the models.
+const OPTIMISED: &str = ".optimised";
 
 /// Why a model cannot be read or written.
 #[derive(Debug, Error)]
@@ -174,6 +176,11 @@ impl ModelStore {
     /// Where a pushed version's files are.
     pub fn pushed_folder(&self, name: &BundleName) -> PathBuf {
         self.dir.join(PUSHED).join(name.as_str())
+    }
+
+    /// Where models are kept as this kind of machine computes them.
+    pub fn optimised_folder(&self) -> PathBuf {
+        self.dir.join(OPTIMISED)
     }
 
     /// Folders of every version of a model that was fetched, and of the model itself.

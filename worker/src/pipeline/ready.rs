@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
 
 /// How the sessions divide the work. Measured at warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Narrow sessions; 0: there is the wide one only.
     pub narrow: usize,
@@ -28,6 +30,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Images in a run of the wide session, as long as none waits for more.
+    pub fn wide_usual(&self) -> usize {
+        if self.narrow > 0 { self.wide_rows.max(1) } else { self.wide_batch }
+    }
+
     /// Images that can be in the sessions at once.
     pub fn in_flight(&self) -> usize {
         self.wide_batch.max(self.narrow * self.narrow_batch)

@@ -92,21 +92,32 @@ impl Loader {
             }
             None => self.store.load(&identity.name)?,
         };
+        model.optimise(&self.runtime, &self.store.optimised_folder());
         let crew = match self.by_profile(identity, &model) {
             Some(crew) => crew,
             None => self.by_measuring(&model)?,
         };
-        let bytes = model.onnx.len() as u64 * (1 + crew.narrow.len()) as u64;
-        // Every session has its own copy.
+        let copies = if model.shares_weights() { 1 } else { 1 + crew.narrow.len() };
+        let bytes = (model.onnx.len() * copies) as u64;
         model.forget_weights();
         Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
     }
 
     fn by_measuring(&self, model: &Model) -> anyhow::Result<Crew> {
-        let known = self.measured.lock().get(&model.digest).copied();
-        let crew = match known {
-            Some(known) => Crew::reassemble(&self.runtime, model, self.wanted, &self.budget, known)?,
-            None => Crew::assemble(&self.runtime, model, self.wanted, &self.budget)?,
+        let here = self.measured.lock().get(&model.digest).copied();
+        let on_disk = || model.optimised.as_ref()?.measured(self.wanted);
+        let crew = match here.or_else(on_disk) {
+            Some(known) => {
+                tracing::info!(model.name = %model.manifest.name, shape = ?known.shape, "sessions as measured before");
+                Crew::reassemble(&self.runtime, model, self.wanted, &self.budget, known)?
+            }
+            None => {
+                let crew = Crew::assemble(&self.runtime, model, self.wanted, &self.budget)?;
+                if let Some(optimised) = &model.optimised {
+                    optimised.remember(self.wanted, crew.measured());
+                }
+                crew
+            }
         };
         self.remember(&model.digest, crew.measured());
         Ok(crew)

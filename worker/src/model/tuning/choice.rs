@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::combination::{Combination, Row};
-use crate::model::crew::{crossover, per_image_ms};
+use crate::model::curve::{crossover, per_image_ms};
 use crate::model::engine::{Engine, Library};
 
 /// What is less in the standard way must be so much faster to be worth it: measurements are never still.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::crew::{Curve, best};
+use crate::model::curve::{Curve, best};
 use crate::model::engine::Engine;
 
 /// Batches beyond this gain nothing on a CPU, and cost the queue latency.

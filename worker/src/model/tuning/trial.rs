@@ -13,7 +13,8 @@ use shoal_shared::sniff::ImageLimits;
 use super::agreement::Agreement;
 use super::combination::{Combination, Row, batches};
 use crate::image::Preprocessor;
-use crate::model::crew::{build_side_by_side, run_all};
+use crate::model::crew::build_side_by_side;
+use crate::model::curve::run_all;
 use crate::model::engine::{Engine, Library};
 use crate::model::machine::Machine;
 use crate::model::postprocess::probabilities;
@@ -88,7 +89,9 @@ pub fn run(trial: &Trial) -> anyhow::Result<Outcome> {
     if matches!(trial.task, Task::Engines) {
         return Ok(Outcome::Engines(runtime.engines(&Machine::this(trial.threads))));
     }
-    let subject = Subject { runtime, model: store.load(&trial.model)?, threads: trial.threads };
+    let mut model = store.load(&trial.model)?;
+    model.optimise(&runtime, &store.optimised_folder());
+    let subject = Subject { runtime, model, threads: trial.threads };
     match &trial.task {
         Task::Engines => anyhow::bail!("engines were told before"),
         Task::Reference { images, answers } => subject.write_reference(images, answers).map(Outcome::Reference),

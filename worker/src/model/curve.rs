@@ -1,0 +1,126 @@
+//! How long batches take, by their number of images, and what follows from it.
+
+use std::time::{Duration, Instant};
+
+use super::{Model, ModelSession};
+use crate::serving::CpuBudget;
+
+/// Shorter runs are done twice in any case: whatever comes between is a large part of them.
+const SHORT: Duration = Duration::from_millis(20);
+/// So much longer an image than in the next smaller batch, and a run was disturbed.
+const PLAUSIBLE: f64 = 1.03;
+
+/// Time of a run, by its number of images.
+pub(super) type Curve = Vec<(usize, Duration)>;
+
+/// Times of 1, 2, 4 … `most` images a session, all sessions at the same time.
+pub(super) fn curve(
+    sessions: &mut [ModelSession],
+    most: usize,
+    fixed: Option<usize>,
+    budget: &CpuBudget,
+) -> anyhow::Result<Curve> {
+    let doubling = std::iter::successors(Some(1), |rows| Some(rows * 2)).take_while(|rows| *rows < most);
+    // A model with a fixed batch takes as long for one image as for all.
+    let sizes: Vec<usize> = if fixed.is_some() { vec![most] } else { doubling.chain([most]).collect() };
+    run_all(sessions, 1, budget)?;
+    let (mut curve, mut an_image) = (Curve::new(), 0.0);
+    for rows in sizes {
+        let mut took = run_all(sessions, rows, budget)?;
+        if took < SHORT || took.as_secs_f64() > an_image * rows as f64 * PLAUSIBLE {
+            took = took.min(run_all(sessions, rows, budget)?);
+        }
+        an_image = took.as_secs_f64() / rows as f64;
+        curve.push((rows, took));
+    }
+    Ok(curve)
+}
+
+/// Lets go of the memory that measuring took, and takes what batches of `rows` need: the first job finds it there.
+pub(super) fn settle(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<()> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    sessions.iter_mut().try_for_each(ModelSession::shrink).map_err(|error| anyhow::anyhow!("warm-up: {error}"))?;
+    run_all(sessions, rows, budget).map(drop)
+}
+
+/// Runs so many rows in every session at the same time.
+
+pub(super) fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
+    let _all = budget.lease(budget.threads());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let run = |session: &mut ModelSession| {
+            let mut values = vec![0.0; rows * session.input().row_len()];
+            session.run(&mut values, rows).map(drop)
+        };
+        let running: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || run(session))).collect();
+        running.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(ran) => ran.map_err(|error| anyhow::anyhow!("warm-up: {error}")),
+            Err(_) => Err(anyhow::anyhow!("warm-up: the session panicked")),
+        })
+    })?;
+    Ok(begun.elapsed())
+}
+
+/// What twice the batch must gain to be worth the longer wait and the memory.
+const WORTH_IT: f64 = 0.02;
+
+/// The batch with most images a second, and that number, for so many sessions.
+pub(super) fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
+    let speeds = curve.iter().map(|&(rows, took)| (rows, (rows * sessions) as f64 / took.as_secs_f64().max(1e-9)));
+    let is_worth = |best: (usize, f64), next: (usize, f64)| {
+        let doublings = (next.0 as f64 / best.0 as f64).log2();
+        next.1 > best.1 * (1.0 + WORTH_IT * doublings)
+    };
+    speeds.reduce(|best, next| if is_worth(best, next) { next } else { best }).unwrap_or((1, 0.0))
+}
+
+/// Images up to which the wide session has answered before the narrow ones would have.
+pub(super) fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
+    let narrow_time = |rows: usize| {
+        let share = rows.div_ceil(sessions);
+        narrow.iter().find(|(size, _)| *size >= share).map(|(_, took)| *took)
+    };
+    let quicker = wide.iter().take_while(|(rows, took)| narrow_time(*rows).is_none_or(|narrow| *took <= narrow));
+    quicker.last().map_or(0, |(rows, _)| *rows)
+}
+
+pub(super) fn per_image_ms(speed: f64) -> f32 {
+    (1e3 / speed.max(1e-9)) as f32
+}
+
+pub(super) fn log_curve(model: &Model, kind: &str, sessions: usize, threads: usize, curve: &Curve) {
+    let text: Vec<String> =
+        curve.iter().map(|(rows, took)| format!("{rows}: {:.2}", took.as_secs_f64() * 1e3)).collect();
+    tracing::info!(
+        model.name = %model.manifest.name, kind, sessions, threads, batch_ms = text.join(", "),
+        "sessions measured"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn curve_of(ms: &[(usize, u64)]) -> Curve {
+        ms.iter().map(|&(rows, ms)| (rows, Duration::from_millis(ms))).collect()
+    }
+
+    #[test]
+    fn the_wide_session_has_what_it_answers_sooner() {
+        let wide = curve_of(&[(1, 10), (2, 20), (4, 40), (8, 80)]);
+        // Two at a time: one image each in 18 ms, so that from two on they are quicker.
+        let narrow = curve_of(&[(1, 18), (2, 34), (4, 66)]);
+        assert_eq!(crossover(&wide, &narrow, 2), 1);
+        // Wide scales perfectly, narrow badly: wide is quicker for all.
+        assert_eq!(crossover(&wide, &curve_of(&[(1, 40), (2, 80), (4, 160)]), 2), 8);
+    }
+
+    #[test]
+    fn a_larger_batch_must_be_worth_it() {
+        assert_eq!(best(&curve_of(&[(1, 10), (2, 19), (4, 38), (8, 76)]), 1).0, 2);
+        assert_eq!(best(&curve_of(&[(1, 10), (8, 81)]), 2), (1, 200.0));
+    }
+}

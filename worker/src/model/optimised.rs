@@ -1,0 +1,183 @@
+//! A model as ONNX Runtime has optimised it for this kind of machine, its weights in a file beside the graph.
+//! Sessions map that file: all of them, in every worker of the host, share its pages, and none optimises again.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use ort::session::Session;
+use ort::session::builder::GraphOptimizationLevel;
+use sha2::{Digest as _, Sha256};
+
+use super::tuning::LibraryFile;
+use super::{Device, Library, Machine, Measured, Model, Precision, Runtime, RuntimeError, Threads, Wanted};
+
+/// Models below this size take no memory worth sharing, bytes.
+const SMALLEST: usize = 1 << 20;
+/// Weights below this size stay in the graph, bytes.
+const SMALLEST_WEIGHTS: &str = "1024";
+/// Models that are kept, the last used ones.
+const MOST: usize = 16;
+/// How long one is kept that nobody uses.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an unfinished one may take.
+const UNFINISHED: Duration = Duration::from_secs(3600);
+/// How long measurements are good for.
+const MEASURED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Of the way in which they are made.
+const VERSION: u32 = 1;
+
+const GRAPH: &str = "graph.onnx";
+const WEIGHTS: &str = "weights.bin";
+/// Holds the sizes of the other two; its time is that of the last use.
+const SEAL: &str = "sizes";
+
+/// A folder with an optimised model that is whole.
+#[derive(Debug, Clone)]
+pub struct Optimised {
+    folder: PathBuf,
+}
+
+impl Model {
+    /// Finds or makes the optimised form below `home`. Nothing depends on it: where it cannot be had, sessions are
+    /// built from the model's file, each with weights of its own.
+    pub fn optimise(&mut self, runtime: &Runtime, home: &Path) {
+        let by_standard_kernels = (runtime.library(), runtime.device()) == (Library::Standard, Device::Cpu);
+        if self.onnx.len() < SMALLEST || !by_standard_kernels {
+            return;
+        }
+        match Optimised::of(self, runtime, home) {
+            Ok(optimised) => self.optimised = Some(optimised),
+            Err(error) => {
+                let (name, home) = (&self.manifest.name, home.display());
+                tracing::warn!(model.name = %name, %error, %home, "weights not shared: every session has its own");
+            }
+        }
+    }
+
+    /// Whether another session takes next to no memory. Kernels for integers keep a rearranged copy each.
+    pub fn shares_weights(&self) -> bool {
+        self.optimised.is_some() && self.precision == Precision::Float
+    }
+}
+
+impl Optimised {
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn of(model: &Model, runtime: &Runtime, home: &Path) -> Result<Self, RuntimeError> {
+        let folder = home.join(key(model, runtime));
+        if is_whole(&folder) {
+            // Only to know what has not been used for long.
+            let _ = File::open(folder.join(SEAL)).and_then(|seal| seal.set_modified(SystemTime::now()));
+            return Ok(Self { folder });
+        }
+        let partial = folder.with_extension(format!("partial-{}", std::process::id()));
+        let made = make(model, runtime, &partial).and_then(|()| {
+            let _ = fs::remove_dir_all(&folder);
+            let renamed = fs::rename(&partial, &folder);
+            // Another worker of this host may have been faster.
+            if is_whole(&folder) { Ok(()) } else { renamed.map_err(Into::into) }
+        });
+        if made.is_err() || partial.exists() {
+            let _ = fs::remove_dir_all(&partial);
+        }
+        made.map_err(|error| RuntimeError::Model(error.to_string()))?;
+        forget_unused(home, &folder);
+        Ok(Self { folder })
+    }
+
+    /// What the sessions of such a worker were measured to do, on this kind of machine and not long ago: a worker that
+    /// starts under load, as those that are added do, would measure the load.
+    pub fn measured(&self, by: Wanted) -> Option<Measured> {
+        let path = self.folder.join(measured_file(by));
+        let age = fs::metadata(&path).and_then(|file| file.modified()).ok()?.elapsed().ok()?;
+        let text = fs::read_to_string(&path).ok().filter(|_| age < MEASURED_FOR)?;
+        toml::from_str(&text).ok()
+    }
+
+    /// Writes down what was measured; nothing depends on it.
+    pub fn remember(&self, by: Wanted, measured: Measured) {
+        let (path, text) = (self.folder.join(measured_file(by)), toml::to_string(&measured).unwrap_or_default());
+        let partial = path.with_extension(format!("partial-{}", std::process::id()));
+        if let Err(error) = fs::write(&partial, text).and_then(|()| fs::rename(&partial, &path)) {
+            tracing::debug!(%error, path = %path.display(), "what was measured is not kept");
+        }
+    }
+
+    /// Builds a session that maps the weights.
+    pub fn session(&self, runtime: &Runtime, threads: Threads) -> Result<Session, RuntimeError> {
+        let build = || -> Result<Session, Box<dyn std::error::Error>> {
+            let builder = runtime.builder(threads)?;
+            // All that there is to optimise has been.
+            Ok(builder
+                .with_optimization_level(GraphOptimizationLevel::Disable)?
+                .commit_from_file(self.folder.join(GRAPH))?)
+        };
+        build().map_err(|error| RuntimeError::Model(error.to_string()))
+    }
+}
+
+fn measured_file(by: Wanted) -> String {
+    format!("measured-{}-{}.toml", by.threads, by.max_batch)
+}
+
+/// Whatever the optimised form depends on.
+fn key(model: &Model, runtime: &Runtime) -> String {
+    let library = LibraryFile::here(runtime.library()).map(|library| (library.file, library.bytes));
+    // The number of threads makes no difference.
+    let text = format!("{VERSION}\n{}\n{}\n{library:?}", model.digest, Machine::this(0).digest());
+    hex::encode(&Sha256::digest(text)[..16])
+}
+
+fn make(model: &Model, runtime: &Runtime, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fs::create_dir_all(folder)?;
+    let one = Threads { intra: 1, spin: false };
+    let session = runtime
+        .builder(one)?
+        .with_optimized_model_path(folder.join(GRAPH))?
+        .with_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)?
+        .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", SMALLEST_WEIGHTS)?
+        // Weights that kernels rearrange are written down as they are computed with.
+        .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
+        .commit_from_memory(&model.onnx)?;
+    drop(session);
+    // After a power cut a file is whole, or not there.
+    for file in [GRAPH, WEIGHTS] {
+        File::open(folder.join(file))?.sync_all()?;
+    }
+    fs::write(folder.join(SEAL), sizes(folder)?)?;
+    Ok(())
+}
+
+fn sizes(folder: &Path) -> std::io::Result<String> {
+    let size = |file| fs::metadata(folder.join(file)).map(|file| file.len());
+    Ok(format!("{} {}\n", size(GRAPH)?, size(WEIGHTS)?))
+}
+
+fn is_whole(folder: &Path) -> bool {
+    let seal = fs::read_to_string(folder.join(SEAL));
+    matches!((seal, sizes(folder)), (Ok(seal), Ok(sizes)) if seal == sizes)
+}
+
+/// Removes what has not been used for long, but for `used`. Sessions that map it keep what they have.
+fn forget_unused(home: &Path, used: &Path) {
+    let Ok(entries) = fs::read_dir(home) else { return };
+    let age = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok()?.elapsed().ok();
+    let (mut kept, mut old) = (Vec::new(), Vec::new());
+    for folder in entries.flatten().map(|entry| entry.path()).filter(|folder| folder != used) {
+        match age(&folder.join(SEAL)) {
+            Some(age) if folder.extension().is_none() && age < UNUSED => kept.push((age, folder)),
+            Some(_) => old.push(folder),
+            None if age(&folder).is_some_and(|age| age > UNFINISHED) => old.push(folder),
+            None => {}
+        }
+    }
+    kept.sort();
+    let beyond = kept.into_iter().skip(MOST - 1).map(|(_, folder)| folder);
+    for folder in old.into_iter().chain(beyond) {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
