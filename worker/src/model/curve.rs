@@ -46,7 +46,6 @@ pub(super) fn settle(sessions: &mut [ModelSession], rows: usize, budget: &CpuBud
 }
 
 /// Runs so many rows in every session at the same time.
-
 pub(super) fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
     let _all = budget.lease(budget.threads());
     let begun = Instant::now();
