@@ -109,7 +109,7 @@ impl Gateway {
         self.bus.check_permissions()?;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
         notify::ready();
-        let routes = http::routes(self.front, self.registry);
+        let routes = http::routes(&self.front, self.registry);
         shutdown.spawn(micro::run(self.service, predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &predictor, &shutdown);
         shutdown.spawn(accounts.rates().clone().run(self.bus.clone(), shutdown.clone()));

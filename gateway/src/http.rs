@@ -44,6 +44,7 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use shoal_shared::trace::Trace;
+use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, Response, StatusCode, header};
 use warp::{Filter, Reply};
 
@@ -66,49 +67,36 @@ pub(crate) struct Front {
     pub(crate) keeper: Keeper,
 }
 
-/// Every route.
+/// A route, or several: what it is made of is nobody's concern.
+type Route = BoxedFilter<(warp::reply::Response,)>;
+
+/// Every route. Those that are asked most come first.
 pub(crate) fn routes(
-    front: Front,
+    front: &Front,
     registry: prometheus::Registry,
 ) -> impl Filter<Extract = impl Reply, Error = Infallible> + Clone + Send + Sync + 'static {
-    let predictor = front.predictor.clone();
-    let api = predict::post(front.clone()).boxed().or(predict::known(predictor.clone()).boxed()).unify();
-    let several = batch::post(predictor.clone()).boxed().or(v2::routes(predictor.clone()).boxed()).unify();
-    let info = models::list(predictor.clone())
-        .or(models::one(predictor.clone()))
-        .unify()
-        .or(info::healthz())
-        .unify()
-        .or(info::readyz(predictor.clone()))
-        .unify()
-        .or(info::metrics(predictor.clone(), registry))
-        .unify()
-        .or(info::bottleneck(predictor.clone()))
-        .unify()
-        .or(info::status(predictor.clone()))
-        .unify()
-        .or(info::targets(predictor.clone()))
-        .unify();
-    let page = page::routes().or(page::samples(predictor)).unify();
-    api.boxed()
-        .or(several.boxed())
-        .unify()
-        .or(jobs::routes(&front))
-        .unify()
-        .or(info.boxed())
-        .unify()
-        .or(account::routes(&front))
-        .unify()
-        .or(feedback::routes(&front))
-        .unify()
-        .or(classic::routes(&front))
-        .unify()
-        .or(openapi::routes())
-        .unify()
-        .or(page.boxed())
-        .unify()
-        .recover(error::no_route)
-        .unify()
+    let predictor = &front.predictor;
+    let all = [
+        predict::post(front),
+        predict::known(predictor),
+        batch::post(predictor),
+        v2::routes(predictor),
+        jobs::routes(front),
+        models::routes(predictor),
+        info::routes(predictor, registry),
+        account::routes(front),
+        feedback::routes(front),
+        classic::routes(front),
+        openapi::routes(),
+        page::routes(predictor),
+    ];
+    any_of(all).recover(error::no_route).unify()
+}
+
+/// The first of these that takes a request answers it.
+fn any_of<const N: usize>(routes: [Route; N]) -> Route {
+    let no_route = warp::any().and_then(async || Err(warp::reject())).boxed();
+    routes.into_iter().rev().fold(no_route, |others, route| route.or(others).unify().boxed())
 }
 
 /// Hands a dependency to a handler.

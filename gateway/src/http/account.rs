@@ -5,19 +5,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, StatusCode, header};
 use warp::reply::Response;
 
 use super::server::Peer;
-use super::{Front, body, error, json, with};
+use super::{Front, Route, any_of, body, error, json, with};
 use crate::accounts::config::{AuthMode, Registration};
 use crate::accounts::user::{NewUser, UserView};
 use crate::accounts::{Caller, NewKey};
 use crate::admission::Refusal;
 
 /// Every route of accounts.
-pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(front: &Front) -> Route {
     let who = warp::ext::get::<Arc<Caller>>;
     let login = warp::path!("login")
         .and(warp::post())
@@ -58,23 +57,10 @@ pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
         warp::path!("api" / "session").and(warp::get()).and(who()).and(with(front.clone())).then(
             |caller: Arc<Caller>, front: Front| async move { json(StatusCode::OK, &session(&caller, &front).await) },
         );
-    login
-        .or(register)
-        .unify()
-        .or(list)
-        .unify()
-        .or(find)
-        .unify()
-        .or(delete)
-        .unify()
-        .or(session)
-        .unify()
-        .or(keys(front))
-        .unify()
-        .boxed()
+    any_of([login.boxed(), register.boxed(), list.boxed(), find.boxed(), delete.boxed(), session.boxed(), keys(front)])
 }
 
-fn keys(front: &Front) -> BoxedFilter<(Response,)> {
+fn keys(front: &Front) -> Route {
     let who = warp::ext::get::<Arc<Caller>>;
     let make =
         warp::path!("keys").and(warp::post()).and(who()).and(warp::body::stream()).and(with(front.clone())).then(
@@ -94,7 +80,7 @@ fn keys(front: &Front) -> BoxedFilter<(Response,)> {
             observed("/keys/{id}", &front, gone(front.accounts.drop_key(&id, &caller))).await
         },
     );
-    make.or(list).unify().or(delete).unify().boxed()
+    any_of([make.boxed(), list.boxed(), delete.boxed()])
 }
 
 #[derive(Serialize)]

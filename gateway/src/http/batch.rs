@@ -17,17 +17,16 @@ use shoal_shared::names::Lane;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::predict::body as answer_body;
 use super::request::{Head, Options, bounds, head};
 use super::upload::{Files, Shared, Upload, discard, is_form, no_file};
-use super::{error, identified, json, observed, with};
+use super::{Route, error, identified, json, observed, with};
 use crate::admission::Refusal;
 use crate::predict::Predictor;
 use arrivals::Arrival;
-
-type Route = warp::reply::Response;
 
 /// The route's name in metrics and spans.
 const ROUTE: &str = "/predict/batch";
@@ -37,17 +36,18 @@ const NDJSON: &str = "application/x-ndjson";
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// `POST /predict/batch`.
-pub(super) fn post(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+pub(super) fn post(predictor: &Predictor) -> Route {
     warp::path!("predict" / "batch")
         .and(warp::post())
         .and(head(predictor.clone()))
         .and(warp::body::stream())
-        .and(with(predictor))
+        .and(with(predictor.clone()))
         .then(|head: Head, body, predictor: Predictor| async move {
             let trace = head.trace.clone();
             let answer = handle(head, body, predictor.clone());
             identified(observed(&predictor, ROUTE, Some(&trace), answer).await, &trace)
         })
+        .boxed()
 }
 
 /// One request.
@@ -70,7 +70,7 @@ struct Item {
     broken: Option<Failure>,
 }
 
-async fn handle<S, B>(head: Head, body: S, predictor: Predictor) -> Route
+async fn handle<S, B>(head: Head, body: S, predictor: Predictor) -> Response
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + Unpin + 'static,
     B: Buf,
@@ -125,7 +125,7 @@ async fn start(head: Head, body: Shared, predictor: Predictor) -> Result<(Receiv
     Ok((items, work))
 }
 
-async fn array(first: Item, mut items: Receiver<Item>) -> Route {
+async fn array(first: Item, mut items: Receiver<Item>) -> Response {
     let mut all = vec![first];
     while let Some(item) = items.recv().await {
         all.push(item);
@@ -133,7 +133,7 @@ async fn array(first: Item, mut items: Receiver<Item>) -> Route {
     json(StatusCode::OK, &all)
 }
 
-fn lines(first: Item, mut items: Receiver<Item>, work: JoinSet<()>) -> Route {
+fn lines(first: Item, mut items: Receiver<Item>, work: JoinSet<()>) -> Response {
     let rest = futures_util::stream::poll_fn(move |context| {
         // Held until the client has gone, or has everything.
         let _ = &work;

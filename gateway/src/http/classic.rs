@@ -9,12 +9,11 @@ use serde::Serialize;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Lane;
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::request::{Asked, Head, head};
-use super::{Front, error, identified, json, observed, page, predict, with};
+use super::{Front, Route, any_of, error, identified, json, observed, page, predict, with};
 use crate::accounts::unauthorized;
 use crate::admission::Refusal;
 use crate::predict::Answered;
@@ -23,7 +22,7 @@ use crate::predict::Answered;
 const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "gif"];
 
 /// Every route of old.
-pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(front: &Front) -> Route {
     let api = warp::path!("model" / "predict")
         .and(warp::post())
         .and(head(front.predictor.clone()))
@@ -42,7 +41,7 @@ pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
             let answer = form(&head, body, &front);
             identified(observed(&front.predictor, "/", Some(&head.trace), answer).await, &head.trace)
         });
-    api.or(form).unify().boxed()
+    any_of([api.boxed(), form.boxed()])
 }
 
 /// What old clients read; newer fields beside it do not disturb them.

@@ -8,13 +8,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use shoal_shared::names::Owner;
 use tokio::sync::mpsc;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::sse::Event;
 use warp::{Filter, Reply};
 
-use super::{Front, error, jobs, observed, with};
+use super::{Front, Route, error, jobs, observed, with};
 use crate::accounts::Caller;
 use crate::jobs::{JobState, JobView};
 use crate::predict::Predictor;
@@ -28,7 +27,7 @@ const ACCEPTED: u64 = 1;
 const SETTLED: u64 = 2;
 
 /// `GET /jobs/{id}/events`.
-pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(front: &Front) -> Route {
     warp::path!("jobs" / String / "events")
         .and(warp::get())
         .and(warp::header::optional::<String>("last-event-id"))

@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Owner;
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderMap, HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 use super::account::answered;
-use super::{Front, Query, body, error, observed, with};
+use super::{Front, Query, Route, any_of, body, error, observed, with};
 use crate::accounts::{Caller, unauthorized};
 
 /// Longest text of a field.
@@ -47,7 +46,7 @@ struct Shown {
 }
 
 /// Every route of feedback.
-pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(front: &Front) -> Route {
     let give = warp::path!("feedback")
         .and(warp::post())
         .and(warp::header::headers_cloned())
@@ -85,7 +84,7 @@ pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
         .then(|name: String, caller: Arc<Caller>, front: Front| async move {
             observed(&front.predictor, "/display", None, display(&name, &caller.owner, &front)).await
         });
-    give.or(list).unify().or(display).unify().boxed()
+    any_of([give.boxed(), list.boxed(), display.boxed()])
 }
 
 async fn give(feedback: Feedback, owner: &Owner, front: &Front) -> Result<Shown, Failure> {

@@ -5,15 +5,26 @@ use shoal_shared::metrics::scrape;
 use shoal_shared::presence::WorkerStatus;
 use warp::Filter;
 use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
 
-use super::{json, with};
+use super::{Route, any_of, json, with};
 use crate::predict::Predictor;
 
-type Route = warp::reply::Response;
+/// Every route of these.
+pub(super) fn routes(predictor: &Predictor, registry: prometheus::Registry) -> Route {
+    any_of([
+        healthz(),
+        readyz(predictor),
+        metrics(predictor, registry),
+        bottleneck(predictor),
+        status(predictor),
+        targets(predictor),
+    ])
+}
 
 /// `GET /healthz`: the process lives.
-pub(super) fn healthz() -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("healthz").and(warp::get()).map(|| json(StatusCode::OK, &serde_json::json!({"status": "ok"})))
+fn healthz() -> Route {
+    warp::path!("healthz").and(warp::get()).map(|| json(StatusCode::OK, &serde_json::json!({"status": "ok"}))).boxed()
 }
 
 /// Whether predictions can be answered, and what is missing.
@@ -26,11 +37,15 @@ pub(super) struct Readiness {
 }
 
 /// `GET /readyz`: NATS is reachable, the queue is there, a worker takes jobs.
-pub(super) fn readyz(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("readyz").and(warp::get()).and(with(predictor)).then(|predictor: Predictor| async move {
-        let readiness = readiness(&predictor).await;
-        json(readiness.status(), &readiness)
-    })
+fn readyz(predictor: &Predictor) -> Route {
+    warp::path!("readyz")
+        .and(warp::get())
+        .and(with(predictor.clone()))
+        .then(|predictor: Predictor| async move {
+            let readiness = readiness(&predictor).await;
+            json(readiness.status(), &readiness)
+        })
+        .boxed()
 }
 
 /// Looks at everything that a prediction needs.
@@ -48,39 +63,42 @@ impl Readiness {
 }
 
 /// `GET /metrics`.
-pub(super) fn metrics(
-    predictor: Predictor,
-    registry: prometheus::Registry,
-) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+fn metrics(predictor: &Predictor, registry: prometheus::Registry) -> Route {
     let accept = warp::header::optional::<String>("accept");
-    warp::path!("metrics").and(warp::get()).and(accept).and(with(predictor)).and(with(registry)).map(
-        |accept: Option<String>, predictor: Predictor, registry: prometheus::Registry| {
+    warp::path!("metrics")
+        .and(warp::get())
+        .and(accept)
+        .and(with(predictor.clone()))
+        .and(with(registry))
+        .map(|accept: Option<String>, predictor: Predictor, registry: prometheus::Registry| {
             let metrics = predictor.metrics();
             metrics.cache_bytes.set(predictor.memory().bytes() as i64);
             metrics.cache_entries.set(predictor.memory().len() as i64);
             metrics.nats_up.set(i64::from(predictor.bus().is_up()));
             let scrape = scrape(&registry, Some(&metrics.exemplars), accept.as_deref());
-            let mut response = Route::new(scrape.body.into());
+            let mut response = Response::new(scrape.body.into());
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(scrape.content_type));
             response
-        },
-    )
+        })
+        .boxed()
 }
 
 /// `GET /api/bottleneck`: which part's saturation explains the delay, and what would help.
-pub(super) fn bottleneck(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+fn bottleneck(predictor: &Predictor) -> Route {
     warp::path!("api" / "bottleneck")
         .and(warp::get())
-        .and(with(predictor))
+        .and(with(predictor.clone()))
         .map(|predictor: Predictor| json(StatusCode::OK, &predictor.report()))
+        .boxed()
 }
 
 /// `GET /api/status`: everything that is worth a look.
-pub(super) fn status(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+fn status(predictor: &Predictor) -> Route {
     warp::path!("api" / "status")
         .and(warp::get())
-        .and(with(predictor))
+        .and(with(predictor.clone()))
         .map(|predictor: Predictor| json(StatusCode::OK, &predictor.status()))
+        .boxed()
 }
 
 /// One entry of Prometheus's HTTP service discovery.
@@ -96,18 +114,21 @@ struct Labels {
 }
 
 /// `GET /api/targets`: this gateway and every worker, for Prometheus's HTTP service discovery.
-pub(super) fn targets(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+fn targets(predictor: &Predictor) -> Route {
     let host = warp::header::optional::<String>("host");
-    warp::path!("api" / "targets").and(warp::get()).and(host).and(with(predictor)).map(
-        |host: Option<String>, predictor: Predictor| {
+    warp::path!("api" / "targets")
+        .and(warp::get())
+        .and(host)
+        .and(with(predictor.clone()))
+        .map(|host: Option<String>, predictor: Predictor| {
             let itself = host.unwrap_or_else(|| predictor.config().listen.to_string());
             let workers = predictor.models().fleet().workers();
             let gateway = Target { targets: vec![itself], labels: Labels { job: "shoal-gateway" } };
             let worker =
                 Target { targets: workers.iter().map(reachable).collect(), labels: Labels { job: "shoal-worker" } };
             json(StatusCode::OK, &[gateway, worker])
-        },
-    )
+        })
+        .boxed()
 }
 
 /// Where a worker's metrics are: on its host, when it listens on every address there.

@@ -10,12 +10,11 @@ use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{JobId, Lane, Owner};
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
 use super::request::{Head, head, number};
-use super::{Front, Query, error, events, identified, json, observed, with};
+use super::{Front, Query, Route, any_of, error, events, identified, json, observed, with};
 use crate::accounts::Caller;
 use crate::jobs::{JobState, JobView, Submission, Webhook};
 use crate::webhooks;
@@ -28,7 +27,7 @@ const LISTED: u64 = 100;
 const MAX_KEY: usize = 255;
 
 /// Every route of jobs.
-pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(front: &Front) -> Route {
     let who = warp::ext::get::<Arc<Caller>>;
     let post = warp::path!("jobs")
         .and(warp::post())
@@ -78,23 +77,19 @@ pub(super) fn routes(front: &Front) -> BoxedFilter<(Response,)> {
             observed(&front.predictor, "/jobs/{id}", None, cancel(&id, &caller.owner, &front)).await
         },
     );
-    post.or(put)
-        .unify()
-        .or(list)
-        .unify()
-        .or(get)
-        .unify()
-        .or(delete)
-        .unify()
-        .or(events::routes(front))
-        .unify()
-        .or(webhook_secret(front))
-        .unify()
-        .boxed()
+    any_of([
+        post.boxed(),
+        put.boxed(),
+        list.boxed(),
+        get.boxed(),
+        delete.boxed(),
+        events::routes(front),
+        webhook_secret(front),
+    ])
 }
 
 /// `GET /webhooks/secret`: what calls about the caller's jobs are signed with.
-fn webhook_secret(front: &Front) -> BoxedFilter<(Response,)> {
+fn webhook_secret(front: &Front) -> Route {
     warp::path!("webhooks" / "secret")
         .and(warp::get())
         .and(warp::ext::get::<Arc<Caller>>())

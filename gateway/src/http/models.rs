@@ -12,12 +12,10 @@ use shoal_shared::presence::{HoldState, ModelStatus, WorkerStatus};
 use warp::Filter;
 use warp::http::StatusCode;
 
-use super::{error, json, with};
+use super::{Route, any_of, error, json, with};
 use crate::metrics::ShadowCounts;
 use crate::models::choice::Candidate;
 use crate::predict::Predictor;
-
-type Route = warp::reply::Response;
 
 #[derive(Serialize)]
 struct ModelList {
@@ -98,25 +96,36 @@ struct Speed {
     images_per_second: f64,
 }
 
+/// Every route of models.
+pub(super) fn routes(predictor: &Predictor) -> Route {
+    any_of([list(predictor), one(predictor)])
+}
+
 /// `GET /models`.
-pub(super) fn list(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("models").and(warp::get()).and(with(predictor)).map(|predictor: Predictor| {
-        let (fleet, records) = (predictor.models().fleet(), predictor.models().catalog().records());
-        let versions = records.iter().map(|(model, record)| versions(&predictor, model, record)).collect();
-        json(StatusCode::OK, &ModelList { models: fleet.models(), versions, workers: fleet.workers() })
-    })
+fn list(predictor: &Predictor) -> Route {
+    warp::path!("models")
+        .and(warp::get())
+        .and(with(predictor.clone()))
+        .map(|predictor: Predictor| {
+            let (fleet, records) = (predictor.models().fleet(), predictor.models().catalog().records());
+            let versions = records.iter().map(|(model, record)| versions(&predictor, model, record)).collect();
+            json(StatusCode::OK, &ModelList { models: fleet.models(), versions, workers: fleet.workers() })
+        })
+        .boxed()
 }
 
 /// `GET /models/{name}`; also by the name a version is served under.
-pub(super) fn one(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
-    warp::path!("models" / String).and(warp::get()).and(with(predictor)).then(
-        |name: String, predictor: Predictor| async move {
+fn one(predictor: &Predictor) -> Route {
+    warp::path!("models" / String)
+        .and(warp::get())
+        .and(with(predictor.clone()))
+        .then(|name: String, predictor: Predictor| async move {
             match view(&name, &predictor).await {
                 Ok(view) => json(StatusCode::OK, &view),
                 Err(failure) => error::response(&failure),
             }
-        },
-    )
+        })
+        .boxed()
 }
 
 async fn view(name: &str, predictor: &Predictor) -> Result<ModelView, Failure> {

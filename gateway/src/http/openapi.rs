@@ -6,11 +6,10 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use shoal_shared::process::VERSION;
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use super::json;
+use super::{Route, any_of, json};
 
 const YAML: &str = include_str!("../openapi.yaml");
 
@@ -21,14 +20,14 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// `GET /openapi.json`, `GET /openapi.yaml`.
-pub(super) fn routes() -> BoxedFilter<(Response,)> {
+pub(super) fn routes() -> Route {
     let as_json = warp::path!("openapi.json").and(warp::get()).map(|| json(StatusCode::OK, &*DOCUMENT));
     let as_yaml = warp::path!("openapi.yaml").and(warp::get()).map(|| {
         let mut response = Response::new(YAML.into());
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
         response
     });
-    as_json.or(as_yaml).unify().boxed()
+    any_of([as_json.boxed(), as_yaml.boxed()])
 }
 
 /// The methods of a path, as in `GET, POST`; empty where none is known.

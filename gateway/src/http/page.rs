@@ -6,11 +6,10 @@ use base64::Engine;
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::Filter;
-use warp::filters::BoxedFilter;
 use warp::http::{HeaderValue, StatusCode, header};
 use warp::reply::Response;
 
-use super::{Query, error, json, with};
+use super::{Query, Route, any_of, error, json, with};
 use crate::predict::Predictor;
 
 /// Scripts and styles from here only; images also from the visitor's own files.
@@ -79,7 +78,7 @@ const DOCS: &str = include_str!("../page/docs.html");
 const ANSWER: &str = include_str!("../page/answer.html");
 
 /// `GET /`, `GET /docs`, and what they are made of.
-pub(super) fn routes() -> BoxedFilter<(Response,)> {
+pub(super) fn routes(predictor: &Predictor) -> Route {
     let index = warp::path::end().and(warp::get()).and(warp::query::<Query>()).map(|query: Query| {
         let message = query
             .get("message")
@@ -95,7 +94,7 @@ pub(super) fn routes() -> BoxedFilter<(Response,)> {
             None => error::response(&Failure::new(FailureCode::NotFound, "there is no such file")),
         }
     });
-    index.or(docs).unify().or(asset).unify().boxed()
+    any_of([index.boxed(), docs.boxed(), asset.boxed(), samples(predictor)])
 }
 
 fn asset(name: &str, content: &'static str) -> Response {
@@ -219,8 +218,8 @@ struct SampleList {
 
 /// `GET /samples`: names of pictures to try, none when the served model is another.
 /// `GET /samples/{name}`: one of them.
-pub(super) fn samples(predictor: Predictor) -> impl Filter<Extract = (Response,), Error = warp::Rejection> + Clone {
-    let list = warp::path!("samples").and(warp::get()).and(with(predictor)).map(|predictor: Predictor| {
+fn samples(predictor: &Predictor) -> Route {
+    let list = warp::path!("samples").and(warp::get()).and(with(predictor.clone())).map(|predictor: Predictor| {
         let serves = predictor.models().fleet().models().iter().any(|model| model.name.as_str() == SAMPLES_MODEL);
         let samples = if serves { SAMPLES.iter().map(|(name, _)| *name).collect() } else { Vec::new() };
         json(StatusCode::OK, &SampleList { samples })
@@ -235,7 +234,7 @@ pub(super) fn samples(predictor: Predictor) -> impl Filter<Extract = (Response,)
             None => error::response(&Failure::new(FailureCode::NotFound, "there is no such sample")),
         }
     });
-    list.or(picture).unify()
+    any_of([list.boxed(), picture.boxed()])
 }
 
 #[cfg(test)]

@@ -13,19 +13,19 @@ use warp::Filter;
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::request::{Asked, Head, Options, head};
-use super::{Front, Query, caching, error, identified, jobs, json, observed, with};
+use super::{Front, Query, Route, caching, error, identified, jobs, json, observed, with};
 use crate::predict::{Answered, Predictor};
 
 /// The route's name in metrics and spans.
 const ROUTE: &str = "/predict";
 
 /// `POST /predict`.
-pub(super) fn post(front: Front) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+pub(super) fn post(front: &Front) -> Route {
     warp::path!("predict")
         .and(warp::post())
         .and(head(front.predictor.clone()))
         .and(warp::body::stream())
-        .and(with(front))
+        .and(with(front.clone()))
         .then(|head: Head, body, front: Front| async move {
             // On the heap at once: on its way up it would be moved at every level, and is kilobytes large.
             let answer = Box::pin(async {
@@ -38,6 +38,7 @@ pub(super) fn post(front: Front) -> impl Filter<Extract = (warp::reply::Response
             let response = observed(&front.predictor, ROUTE, Some(&head.trace), answer);
             identified(response.await, &head.trace)
         })
+        .boxed()
 }
 
 /// Whether the client would rather come back for the answer (RFC 7240).
@@ -58,17 +59,16 @@ where
 }
 
 /// `GET /predictions/{digest}`.
-pub(super) fn known(
-    predictor: Predictor,
-) -> impl Filter<Extract = (warp::reply::Response,), Error = warp::Rejection> + Clone {
+pub(super) fn known(predictor: &Predictor) -> Route {
     warp::path!("predictions" / String)
         .and(warp::get())
         .and(warp::query::<Query>())
         .and(warp::header::headers_cloned())
-        .and(with(predictor))
+        .and(with(predictor.clone()))
         .then(|digest: String, query: Query, headers: HeaderMap, predictor: Predictor| async move {
             observed(&predictor, "/predictions", None, look_up(&digest, &query, &headers, &predictor)).await
         })
+        .boxed()
 }
 
 async fn handle<S, B>(head: &Head, body: S, front: &Front) -> warp::reply::Response

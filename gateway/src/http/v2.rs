@@ -33,27 +33,26 @@ use shoal_shared::presence::ModelStatus;
 use warp::Filter;
 use warp::http::{Method, StatusCode};
 use warp::path::Tail;
+use warp::reply::Response;
 
 use super::request::{Head, bounds, head};
 use super::upload::{Bounds, receive_whole};
-use super::{error, identified, json, observed, with};
+use super::{Route, error, identified, json, observed, with};
 use crate::admission::Refusal;
 use crate::predict::Predictor;
 use target::{Of, Target, VERSION};
-
-type Route = warp::reply::Response;
 
 /// Longest body of a request that is no inference.
 const MAX_SMALL_BODY: usize = 64 * 1024;
 
 /// `/v2` and everything below it.
-pub(super) fn routes(predictor: Predictor) -> impl Filter<Extract = (Route,), Error = warp::Rejection> + Clone {
+pub(super) fn routes(predictor: &Predictor) -> Route {
     warp::path("v2")
         .and(warp::path::tail())
         .and(warp::method())
         .and(head(predictor.clone()))
         .and(warp::body::stream())
-        .and(with(predictor))
+        .and(with(predictor.clone()))
         .then(|path: Tail, method: Method, head: Head, body, predictor: Predictor| async move {
             let name = if path.as_str().ends_with("/infer") { "/v2/infer" } else { "/v2" };
             let answer = async {
@@ -62,6 +61,7 @@ pub(super) fn routes(predictor: Predictor) -> impl Filter<Extract = (Route,), Er
             };
             identified(observed(&predictor, name, Some(&head.trace), answer).await, &head.trace)
         })
+        .boxed()
 }
 
 struct Asked<'a> {
@@ -70,7 +70,7 @@ struct Asked<'a> {
     head: &'a Head,
 }
 
-async fn dispatch<S, B>(asked: Asked<'_>, body: S, predictor: &Predictor) -> Result<Route, Refusal>
+async fn dispatch<S, B>(asked: Asked<'_>, body: S, predictor: &Predictor) -> Result<Response, Refusal>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf,
@@ -125,12 +125,12 @@ struct ErrorBody<'a> {
 }
 
 /// A refusal in the protocol's form.
-pub(super) fn refused(refusal: &Refusal) -> Route {
+pub(super) fn refused(refusal: &Refusal) -> Response {
     let failure = &refusal.failure;
     let status = StatusCode::from_u16(failure.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     error::retry_after(json(status, &ErrorBody { error: &failure.message }), refusal)
 }
 
-fn wrong_method(right: &Method) -> Route {
+fn wrong_method(right: &Method) -> Response {
     json(StatusCode::METHOD_NOT_ALLOWED, &ErrorBody { error: &format!("this route takes {right} only") })
 }

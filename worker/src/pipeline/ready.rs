@@ -89,9 +89,37 @@ pub struct Ready<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     state: Mutex<State<T>>,
-    changed: Condvar,
+    /// Where the wide session waits.
+    wide: Condvar,
+    /// Where narrow ones do.
+    narrow: Condvar,
+    /// Where feeders wait for room.
+    room: Condvar,
     shape: Shape,
     delay: Duration,
+}
+
+impl<T> Inner<T> {
+    fn waits(&self, kind: Kind) -> &Condvar {
+        match kind {
+            Kind::Wide => &self.wide,
+            Kind::Narrow => &self.narrow,
+        }
+    }
+
+    /// Wakes whoever's turn it is now, and nobody else: a thread that wakes for nothing takes a core from one that
+    /// computes. A narrow session that has taken its share wakes the next one.
+    fn wake(&self, state: &State<T>) {
+        // At the end everybody has to know; with a delay somebody may be waiting for more.
+        if state.feeders == 0 || !self.delay.is_zero() {
+            self.wide.notify_all();
+            self.narrow.notify_all();
+        } else if state.is_turn_of(Kind::Wide, &self.shape) {
+            self.wide.notify_one();
+        } else if state.is_turn_of(Kind::Narrow, &self.shape) {
+            self.narrow.notify_one();
+        }
+    }
 }
 
 struct State<T> {
@@ -121,7 +149,8 @@ impl<T: Due> Ready<T> {
     pub fn new(shape: Shape, delay: Duration) -> (Self, Feeder<T>) {
         let state =
             State { items: VecDeque::new(), feeders: 1, wide_runs: false, narrow_runs: 0, took: Duration::ZERO };
-        let ready = Self(Arc::new(Inner { state: Mutex::new(state), changed: Condvar::new(), shape, delay }));
+        let [wide, narrow, room] = [(); 3].map(|()| Condvar::new());
+        let ready = Self(Arc::new(Inner { state: Mutex::new(state), wide, narrow, room, shape, delay }));
         (ready.clone(), Feeder(ready))
     }
 
@@ -135,13 +164,14 @@ impl<T: Due> Ready<T> {
 
     /// The next batch for a session of that kind, as soon as it is its turn. `None` at the end.
     pub fn take(&self, kind: Kind, batch: &mut Vec<T>) -> Option<(Turn<T>, Release)> {
-        let Inner { state, changed, shape, delay } = &*self.0;
+        let Inner { state, shape, delay, .. } = &*self.0;
+        let woken = self.0.waits(kind);
         let mut state = state.lock();
         while !state.is_turn_of(kind, shape) {
             if state.items.is_empty() && state.feeders == 0 {
                 return None;
             }
-            changed.wait(&mut state);
+            woken.wait(&mut state);
         }
         let most = match kind {
             Kind::Wide => shape.wide_batch,
@@ -160,13 +190,14 @@ impl<T: Due> Ready<T> {
         let mut waited_for = None;
         while state.items.len() < full && state.feeders > 0 && !delay.is_zero() && waited_for.is_none() {
             let (closes_at, why) = state.closes_at(patient_until);
-            waited_for = changed.wait_until(&mut state, closes_at).timed_out().then_some(why);
+            waited_for = woken.wait_until(&mut state, closes_at).timed_out().then_some(why);
         }
         let rows = state.items.len().min(if delay.is_zero() { most } else { full });
         batch.extend(state.items.drain(..rows));
         let release = if rows == full { Release::Full } else { waited_for.unwrap_or(Release::Idle) };
+        self.0.wake(&state);
         drop(state);
-        changed.notify_all();
+        self.0.room.notify_all();
         Some((Turn(self.clone(), kind, Instant::now()), release))
     }
 }
@@ -200,14 +231,13 @@ impl<T> State<T> {
 impl<T> Feeder<T> {
     /// Puts one image in; waits while the sessions have as much as they can take next.
     pub fn push(&self, item: T) {
-        let Inner { state, changed, shape, .. } = &*self.0.0;
+        let Inner { state, room, shape, .. } = &*self.0.0;
         let mut state = state.lock();
         while state.items.len() >= shape.in_flight() {
-            changed.wait(&mut state);
+            room.wait(&mut state);
         }
         state.items.push_back(item);
-        drop(state);
-        changed.notify_all();
+        self.0.0.wake(&state);
     }
 }
 
@@ -220,8 +250,9 @@ impl<T> Clone for Feeder<T> {
 
 impl<T> Drop for Feeder<T> {
     fn drop(&mut self) {
-        self.0.0.state.lock().feeders -= 1;
-        self.0.0.changed.notify_all();
+        let mut state = self.0.0.state.lock();
+        state.feeders -= 1;
+        self.0.0.wake(&state);
     }
 }
 
@@ -233,8 +264,7 @@ impl<T> Drop for Turn<T> {
             Kind::Wide => state.wide_runs = false,
             Kind::Narrow => state.narrow_runs -= 1,
         }
-        drop(state);
-        self.0.0.changed.notify_all();
+        self.0.0.wake(&state);
     }
 }
 

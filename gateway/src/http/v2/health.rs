@@ -3,8 +3,9 @@
 use serde::Serialize;
 use shoal_shared::names::ModelName;
 use warp::http::StatusCode;
+use warp::reply::Response;
 
-use super::{Route, VERSION};
+use super::VERSION;
 use crate::http::{info, json};
 use crate::predict::Predictor;
 
@@ -25,16 +26,16 @@ struct ModelReady<'a> {
     ready: bool,
 }
 
-pub(super) fn live() -> Route {
+pub(super) fn live() -> Response {
     json(StatusCode::OK, &Live { live: true })
 }
 
-pub(super) async fn ready(predictor: &Predictor) -> Route {
+pub(super) async fn ready(predictor: &Predictor) -> Response {
     let readiness = info::readiness(predictor).await;
     json(readiness.status(), &Ready { ready: readiness.ready })
 }
 
-pub(super) async fn model(name: &ModelName, predictor: &Predictor) -> Route {
+pub(super) async fn model(name: &ModelName, predictor: &Predictor) -> Response {
     let ready = predictor.bus().is_up() && predictor.models().answers(name).await;
     let status = match ready {
         true => StatusCode::OK,

@@ -12,12 +12,13 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{Lane, ModelName};
 use shoal_shared::prediction::Class;
 use warp::http::{HeaderValue, StatusCode, header};
+use warp::reply::Response;
 
+use super::VERSION;
 use super::call::Call;
 use super::encoding::Encoding;
 use super::input::Terms;
 use super::outputs::Tensor;
-use super::{Route, VERSION};
 use crate::admission::{Charge, Refusal};
 use crate::http::json;
 use crate::http::request::{Head, Options, bounds};
@@ -37,7 +38,7 @@ pub(super) async fn infer<S, B>(
     body: S,
     model: &ModelName,
     predictor: &Predictor,
-) -> Result<Route, Refusal>
+) -> Result<Response, Refusal>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send + 'static,
     B: Buf,
@@ -151,7 +152,7 @@ fn of_image(index: usize, refusal: Refusal) -> Refusal {
 }
 
 #[derive(Serialize)]
-struct Response<'a> {
+struct Inferred<'a> {
     model_name: &'a ModelName,
     model_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,13 +160,13 @@ struct Response<'a> {
     outputs: Vec<Tensor>,
 }
 
-fn respond(model: &ModelName, call: &Call, answers: &[Answered]) -> Route {
+fn respond(model: &ModelName, call: &Call, answers: &[Answered]) -> Response {
     let images: Vec<&[Class]> = answers.iter().map(|answered| &answered.entry.prediction.top[..]).collect();
     let mut behind = BytesMut::new();
     let outputs = call.wanted.iter().map(|wanted| wanted.tensor(&images, call.top_k, &mut behind)).collect();
     let version =
         answers.first().and_then(|answered| answered.named.1.as_ref()).map_or(VERSION, |version| version.as_str());
-    let body = Response { model_name: model, model_version: version, id: call.id.as_deref(), outputs };
+    let body = Inferred { model_name: model, model_version: version, id: call.id.as_deref(), outputs };
     if !call.wants_bytes() {
         return json(StatusCode::OK, &body);
     }
@@ -173,7 +174,7 @@ fn respond(model: &ModelName, call: &Call, answers: &[Answered]) -> Route {
     let mut whole = serde_json::to_vec(&body).unwrap_or_default();
     let head_length = whole.len();
     whole.extend_from_slice(&behind);
-    let mut response = Route::new(whole.into());
+    let mut response = Response::new(whole.into());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(HEAD_LENGTH, HeaderValue::from(head_length));

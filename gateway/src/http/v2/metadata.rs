@@ -9,9 +9,10 @@ use shoal_shared::names::ModelName;
 use shoal_shared::prediction::MAX_TOP_K;
 use shoal_shared::presence::ModelStatus;
 use warp::http::StatusCode;
+use warp::reply::Response;
 
+use super::VERSION;
 use super::outputs::Kind;
-use super::{Route, VERSION};
 use crate::http::json;
 use crate::predict::Predictor;
 
@@ -28,7 +29,7 @@ struct Server {
     extensions: [&'static str; 5],
 }
 
-pub(super) fn server() -> Route {
+pub(super) fn server() -> Response {
     let version = shoal_shared::process::VERSION;
     json(StatusCode::OK, &Server { name: "shoal", version, extensions: EXTENSIONS })
 }
@@ -68,7 +69,7 @@ struct ModelTensor<'a> {
     shape: Vec<i64>,
 }
 
-pub(super) fn model(status: &ModelStatus, predictor: &Predictor) -> Route {
+pub(super) fn model(status: &ModelStatus, predictor: &Predictor) -> Response {
     let catalog = predictor.models().catalog();
     let pushed = match catalog.version_of(&status.name) {
         Some((_, version)) => Some(vec![version.to_string()]),
@@ -122,7 +123,7 @@ struct Batching {
     preferred_batch_size: [usize; 1],
 }
 
-pub(super) fn config(status: &ModelStatus, max_items: usize) -> Route {
+pub(super) fn config(status: &ModelStatus, max_items: usize) -> Response {
     let output = |kind: Kind| ConfigTensor { name: kind.name(), data_type: kind.config_type(), dims: [-1] };
     let body = Config {
         name: &status.name,
@@ -152,7 +153,7 @@ struct Listed {
 }
 
 /// `POST /v2/repository/index`: every model that a queue or a worker knows.
-pub(super) async fn index(body: &[u8], predictor: &Predictor) -> Result<Route, Failure> {
+pub(super) async fn index(body: &[u8], predictor: &Predictor) -> Result<Response, Failure> {
     let filter: Filter =
         if body.is_empty() { Ok(Filter::default()) } else { serde_json::from_slice(body) }.map_err(|error| {
             Failure::new(FailureCode::BadRequest, format!("the body is not {{\"ready\": bool}}: {error}"))

@@ -4,8 +4,9 @@ use serde::Serialize;
 use shoal_shared::names::ModelName;
 use shoal_shared::presence::ModelStatus;
 use warp::http::StatusCode;
+use warp::reply::Response;
 
-use super::{Route, VERSION};
+use super::VERSION;
 use crate::http::json;
 use crate::predict::Predictor;
 use crate::statistics::{ModelStatistics, Tally};
@@ -47,11 +48,11 @@ struct Batch {
     compute_output: Tally,
 }
 
-pub(super) fn one(status: &ModelStatus, predictor: &Predictor) -> Route {
+pub(super) fn one(status: &ModelStatus, predictor: &Predictor) -> Response {
     json(StatusCode::OK, &Body { model_stats: vec![model(status, predictor)] })
 }
 
-pub(super) fn all(predictor: &Predictor) -> Route {
+pub(super) fn all(predictor: &Predictor) -> Response {
     let models = predictor.models().fleet().models();
     json(StatusCode::OK, &Body { model_stats: models.iter().map(|status| model(status, predictor)).collect() })
 }
