@@ -269,7 +269,9 @@ fetch_from_debian() (
     apt_download "$package"
     dpkg-deb -x "$package"_*.deb deb
     mv "deb/$path" "$program/$program"
-    if ldd "$program/$program" | grep -q 'not found'; then
+    # Not by a pipe to grep -q, which ends before ldd does.
+    linked=$(ldd "$program/$program")
+    if [[ $linked == *"not found"* ]]; then
         libraries=$(apt-cache "${APT_OWN[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts \
             --no-breaks --no-replaces --no-enhances "$package" | grep -E '^lib' | grep -vE '^lib(c6|gcc|stdc)' | sort -u)
         # shellcheck disable=SC2086 # a list of names

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import socket
 import tempfile
 import threading
@@ -198,16 +199,21 @@ def more_gateway(stack, work, nats, port):
 
 def footprint(work, small):
     """Memory of a fleet with ResNet-50 under a thousand connections, and how soon it is there."""
-    begun = time.monotonic()
-    with rig.fleet(work, RESNET, PORT) as fleet:
-        up = time.monotonic() - begun
-        idle = {f"{part}_idle_mb": max(rig.memory_mb(pid) for pid in fleet.pids()[part]) for part in ("gateway", "worker")}
-        started = fleet.worker_metric("shoal_worker_startup_seconds")
-        load_seconds = fleet.worker_metric("shoal_worker_model_load_seconds")
-        watch = Memory(fleet)
-        run = rig.load(fleet.url, small, 1000, SECONDS, accept=("ok", "refused"))
-        found = {"up_s": up, "worker_ready_s": started, "model_load_s": load_seconds, **idle, **watch.stop(),
-                 "model_mb": (work / "models" / RESNET / "model.onnx").stat().st_size / 1e6, "outcomes": run["outcomes"]}
+    found = {"model_mb": (work / "models" / RESNET / "model.onnx").stat().st_size / 1e6}
+    shutil.rmtree(work / "models" / ".optimised", ignore_errors=True)
+    # Only the first start on a machine optimises the model and measures its sessions.
+    for start in ("first", "later"):
+        begun = time.monotonic()
+        with rig.fleet(work, RESNET, PORT) as fleet:
+            found[f"{start}_up_s"] = time.monotonic() - begun
+            found[f"{start}_ready_s"] = fleet.worker_metric("shoal_worker_startup_seconds")
+            if start == "first":
+                continue
+            for part in ("gateway", "worker"):
+                found[f"{part}_idle_mb"] = max(rig.memory_mb(pid) for pid in fleet.pids()[part])
+            watch = Memory(fleet)
+            run = rig.load(fleet.url, small, 1000, SECONDS, accept=("ok", "refused"))
+            found |= {**watch.stop(), "outcomes": run["outcomes"]}
     print("  ", {key: round(value, 2) if isinstance(value, float) else value for key, value in found.items()}, flush=True)
     return found
 
@@ -250,10 +256,10 @@ def footprint_text(found):
          f"{100 + GATEWAY_CACHE_MB} MB: 100 beyond its cache's {GATEWAY_CACHE_MB}"),
         ("worker at 1,000 connections", f"{found['worker_mb']:.0f} MB (idle {found['worker_idle_mb']:.0f})",
          f"{worker_bound:.0f} MB: 2.5 times the model's {found['model_mb']:.0f} and 100"),
-        ("worker's start until it is ready", f"{found['worker_ready_s']:.2f} s (model {found['model_load_s']:.2f})", "2 s"),
-        ("`shoal up` until all are ready", f"{found['up_s']:.2f} s", "3 s"),
+        ("worker's start until it is ready", f"{found['later_ready_s']:.2f} s; for the first time {found['first_ready_s']:.2f} s", "2 s"),
+        ("`shoal up` until all are ready", f"{found['later_up_s']:.2f} s; for the first time {found['first_up_s']:.2f} s", "3 s"),
     ]
-    text = "\n## Footprint\n\nResNet-50 int8, one worker with all cores; a 1 KB image.\n\n| what | measured | wanted at most |\n| --- | --- | --- |\n"
+    text = "\n## Footprint\n\nResNet-50 int8, one worker with all cores; a 1 KB image; memory as PSS.\n\n| what | measured | wanted at most |\n| --- | --- | --- |\n"
     return text + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -151,9 +151,9 @@ def cpu_seconds(pid, threads=None):
 
 
 def memory_mb(pid):
-    """Memory in use."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+    """Memory in use (PSS): what several map, as sessions do the weights, is counted once."""
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE).group(1)) / 1024
 
 
 # ---- what was measured on what ----

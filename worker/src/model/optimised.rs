@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use sha2::{Digest as _, Sha256};
@@ -137,6 +138,8 @@ fn make(model: &Model, runtime: &Runtime, folder: &Path) -> Result<(), Box<dyn s
     let one = Threads { intra: 1, spin: false };
     let session = runtime
         .builder(one)?
+        // It warns of what is meant here: a file for this kind of machine only.
+        .with_log_level(LogLevel::Error)?
         .with_optimized_model_path(folder.join(GRAPH))?
         .with_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)?
         .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", SMALLEST_WEIGHTS)?

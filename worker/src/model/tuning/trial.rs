@@ -203,9 +203,12 @@ impl Subject {
     }
 }
 
-/// Memory of this process, bytes.
+/// Memory of this process, bytes. What several sessions map is counted once, if the kernel says it.
 fn memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+    let read = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(key))?.trim().strip_suffix(" kB")?.trim();
+        value.parse::<u64>().ok()
+    };
+    read("/proc/self/smaps_rollup", "Pss:").or_else(|| read("/proc/self/status", "VmRSS:")).unwrap_or(0) * 1024
 }
