@@ -14,7 +14,11 @@ use shoal_shared::process::check;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
+use socket2::SockRef;
 use tokio::net::TcpListener;
+
+/// Connections that may wait to be accepted, as far as the kernel lets them (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -111,6 +115,10 @@ async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> Exi
         Err(error) if inherit_listener => return fail(EXIT_CONFIG, &format!("standard input: {error}")),
         Err(error) => return fail(EXIT_UNAVAILABLE, &format!("cannot listen on {}: {error}", config.listen)),
     };
+    // Whoever finds the queue full tries again after a second.
+    if let Err(error) = SockRef::from(&listener).listen(BACKLOG) {
+        tracing::warn!(%error, "the queue of connections stays short");
+    }
     // Who may ask depends on who can reach it.
     let listen = listener.local_addr().unwrap_or(config.listen);
     let config = GatewayConfig { listen, ..config };
