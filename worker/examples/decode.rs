@@ -1,5 +1,5 @@
-//! What it costs to make a model's input of an image, on one thread: `decode FILE...` prints, for each
-//! file and each target, the fewest and the median milliseconds of many runs. JPEGs of a kind that the
+//! What it costs to make a model's input of an image, on one thread and with the help of another: `decode FILE...` prints, for
+//! each file and each target, the fewest and the median milliseconds of many runs. JPEGs of a kind that the
 //! table in `docs/performance.md` has come from `worker/examples/photographs.py`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not a service")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::{Preprocessor, decode};
+use shoal_worker::image::{Helpers, Preprocessor, decode};
 
 /// Long enough for many runs of the largest file.
 const TIME: Duration = Duration::from_millis(1500);
@@ -35,10 +35,13 @@ fn main() {
         let (fewest, median) = fewest_and_median(|| _ = decode(&bytes, &limits, None).unwrap());
         println!("  decoded whole            {fewest:8.3} {median:8.3} ms");
         for (name, spec, side) in [("8x8 grey", &gray, 8), ("224x224 of 256", &rgb, 224)] {
-            let mut preprocessor = Preprocessor::new(spec, Layout::Nchw, (side, side), limits);
-            let mut row = vec![0.0; preprocessor.row_len()];
-            let (fewest, median) = fewest_and_median(|| preprocessor.prepare(&bytes, &mut row).unwrap());
-            println!("  to {name:20}  {fewest:8.3} {median:8.3} ms");
+            for (helpers, threads) in [(0, "one thread"), (1, "two threads")] {
+                let mut preprocessor =
+                    Preprocessor::new(spec, Layout::Nchw, (side, side), limits).helped_by(Helpers::of(helpers));
+                let mut row = vec![0.0; preprocessor.row_len()];
+                let (fewest, median) = fewest_and_median(|| preprocessor.prepare(&bytes, &mut row).unwrap());
+                println!("  to {name}, {threads:11}  {fewest:8.3} {median:8.3} ms");
+            }
         }
         for needed in [8, 16, 32, 64, 128, 256, 512] {
             let reduced = decode(&bytes, &limits, Some(needed)).unwrap();

@@ -1,6 +1,7 @@
 //! From encoded bytes, or a tensor, to the model's input. Pure functions of (bytes, manifest); no I/O.
 
 mod decode;
+mod helpers;
 mod jpeg;
 mod npy;
 mod picture;
@@ -8,4 +9,5 @@ mod prepare;
 mod resize;
 
 pub use decode::{Pixels, decode};
+pub use helpers::{Helpers, Idle};
 pub use prepare::Preprocessor;

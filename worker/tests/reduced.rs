@@ -7,7 +7,7 @@ mod writer;
 
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::{Pixels, Preprocessor, decode};
+use shoal_worker::image::{Helpers, Pixels, Preprocessor, decode};
 use writer::{Made, random_jpeg};
 
 /// Sampling of brightness (across, down); the others are stored once.
@@ -116,6 +116,34 @@ fn one_preprocessor_gives_the_same_for_a_picture_whatever_came_before_it() {
             used.prepare(picture, &mut first).unwrap();
             fresh().prepare(picture, &mut second).unwrap();
             assert_eq!(first, second);
+        }
+    }
+}
+
+#[test]
+fn helpers_change_nothing_but_the_time() {
+    let mut random = fastrand::Rng::with_seed(13);
+    for color in [Color::Rgb, Color::Gray] {
+        let spec = InputSpec { color, resize: Resize::ShorterSide, shorter_side: Some(60), ..InputSpec::default() };
+        let alone = || Preprocessor::new(&spec, Layout::Nchw, (56, 56), ImageLimits::default());
+        let mut helped: Vec<Preprocessor> = [1, 2, 5].map(|count| alone().helped_by(Helpers::of(count))).into();
+        for (components, sampling, restart) in [(3, (2, 2), 0), (3, (1, 1), 77), (1, (1, 1), 0)] {
+            // Worth two helpers at least.
+            let made = Made { size: (2300, 1700), components, sampling, restart, detail: 40 };
+            let bytes = random_jpeg(&made, &mut random);
+            assert!(bytes.len() > 512 << 10, "{} bytes", bytes.len());
+            let mut expected = vec![0.0; alone().row_len()];
+            alone().prepare(&bytes, &mut expected).unwrap();
+            for preprocessor in &mut helped {
+                let mut row = vec![0.0; expected.len()];
+                preprocessor.prepare(&bytes, &mut row).unwrap();
+                assert!(row == expected, "{color:?} {made:?}");
+                // What is cut off is noticed by all of them.
+                let mut cut = bytes.clone();
+                cut.drain(bytes.len() / 3..bytes.len() - 2);
+                let (alone, helped) = (alone().prepare(&cut, &mut row), preprocessor.prepare(&cut, &mut row));
+                assert_eq!(alone.err().map(|failure| failure.message), helped.err().map(|failure| failure.message));
+            }
         }
     }
 }

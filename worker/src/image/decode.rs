@@ -7,6 +7,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageReader, Limits};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::sniff::{ImageFormat, ImageHeader, ImageLimits, check_dimensions, sniff};
 
+use super::helpers::Helpers;
 use super::jpeg::JpegDecoder;
 use super::picture::{Channels, Part, Picture, Wanted};
 
@@ -41,6 +42,11 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
+    /// One that may be helped.
+    pub(super) fn new(helpers: Helpers) -> Self {
+        Self { jpeg: JpegDecoder::new(helpers) }
+    }
+
     /// A picture within `limits`, of which there is at least what is `wanted`.
     pub(super) fn decode(
         &mut self,

@@ -19,15 +19,22 @@ use zune_core::bytestream::ZCursor;
 use zune_core::colorspace::ColorSpace;
 use zune_core::options::DecoderOptions;
 
+use super::helpers::Helpers;
 use super::picture::{Picture, Wanted};
 
 /// Decodes JPEGs; buffers and tables are used again.
 #[derive(Default)]
 pub(super) struct JpegDecoder {
     scaler: scaled::Scaler,
+    helpers: Helpers,
 }
 
 impl JpegDecoder {
+    /// One that may be helped.
+    pub(super) fn new(helpers: Helpers) -> Self {
+        Self { scaler: scaled::Scaler::default(), helpers }
+    }
+
     /// The whole picture, unless a part of it at a fraction of its size is all that is wanted.
     pub(super) fn decode(
         &mut self,
@@ -38,7 +45,7 @@ impl JpegDecoder {
         if !is_complete(bytes) {
             return Err(corrupt("it ends before its end marker"));
         }
-        match wanted.and_then(|wanted| self.scaler.decode(bytes, limits, wanted)) {
+        match wanted.and_then(|wanted| self.scaler.decode(bytes, limits, wanted, &self.helpers)) {
             Some(picture) => Ok(picture),
             None => decode_whole(bytes, limits),
         }

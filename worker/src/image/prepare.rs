@@ -6,6 +6,7 @@ use shoal_shared::npy::is_npy;
 use shoal_shared::sniff::ImageLimits;
 
 use super::decode::Decoder;
+use super::helpers::Helpers;
 use super::npy;
 use super::picture::{Channels, Wanted};
 use super::resize::{Shrinker, Target};
@@ -39,6 +40,13 @@ impl Preprocessor {
                 tables: spec.normalisation().into_iter().map(table).collect(),
             },
         }
+    }
+
+    /// Lets others help with large images.
+    #[must_use]
+    pub fn helped_by(mut self, helpers: Helpers) -> Self {
+        self.decoder = Decoder::new(helpers);
+        self
     }
 
     /// Values in one row of the input tensor.

@@ -11,7 +11,7 @@ use shoal_shared::failure::{Failure, FailureCode};
 
 use super::lanes::Lanes;
 use super::{Decoded, DecodedSender, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
-use crate::image::Preprocessor;
+use crate::image::{Helpers, Preprocessor};
 
 /// Rows that have been used and may be filled again.
 #[derive(Clone)]
@@ -38,15 +38,19 @@ impl DecodePool {
     }
 }
 
-/// Decodes until the lanes are closed and empty.
+/// Decodes until the lanes are closed and empty. While it waits, it counts among the helpers of the others.
 pub fn run_decode_thread(
     shared: &Shared,
     mut preprocessor: Preprocessor,
     pool: &DecodePool,
-    lanes: &Arc<Lanes<Held>>,
+    (lanes, helpers): (&Arc<Lanes<Held>>, &Helpers),
     (decoded, finished): (DecodedSender, FinishedSender),
 ) {
-    while let Some(mut held) = lanes.pop() {
+    let next = || {
+        let _idle = helpers.idle();
+        lanes.pop()
+    };
+    while let Some(mut held) = next() {
         let begun = Instant::now();
         held.timings.fetch = held.timings.fetch.saturating_add(micros_since(held.entered));
         let mut row = pool.take();

@@ -25,7 +25,7 @@ use super::loader::Loaded;
 use super::roll::{LaneSlots, Line, Tally};
 use super::wishes::Identity;
 use crate::config::WorkerConfig;
-use crate::image::Preprocessor;
+use crate::image::{Helpers, Preprocessor};
 use crate::metrics::WorkerMetrics;
 use crate::model::{Crew, ModelSession};
 use crate::pipeline::{
@@ -284,17 +284,18 @@ impl Threads<'_> {
         let input = wide.input().clone();
         let pool = DecodePool::new(4 * shape.in_flight(), input.row_len());
         let (ready, feeder) = Ready::new(shape, config.max_delay);
-        let mut threads = Vec::new();
+        let (helpers, mut threads) = (Helpers::default(), Vec::new());
         for number in 0..config.decoders() {
             let spec = &shared.model.manifest.input;
-            let mut preprocessor = Preprocessor::new(spec, input.layout, input.size, config.limits);
+            let mut preprocessor =
+                Preprocessor::new(spec, input.layout, input.size, config.limits).helped_by(helpers.clone());
             if number == 0 {
                 preprocessor.warm_up();
             }
-            let (shared, pool, queue) = (shared.clone(), pool.clone(), queue.clone());
+            let (shared, pool, queue, helpers) = (shared.clone(), pool.clone(), queue.clone(), helpers.clone());
             let ends = (feeder.clone(), finished.clone());
             threads.push(named(format!("decode-{number}"), move || {
-                run_decode_thread(&shared, preprocessor, &pool, &queue, ends);
+                run_decode_thread(&shared, preprocessor, &pool, (&queue, &helpers), ends);
             })?);
         }
         let budget = means.budget.clone();

@@ -46,6 +46,14 @@ impl Bits {
         (0..self.ends.len()).map(|at| (if at == 0 { 0 } else { self.ends[at - 1] }, self.ends[at]))
     }
 
+    /// What of the stretches lies in one of `parts` parts of about the same length.
+    pub(super) fn part(&self, part: usize, parts: usize) -> impl Iterator<Item = (u32, u32)> {
+        let all = self.ends.last().map_or(0, |&end| u64::from(end));
+        let cut = |part: usize| (all * part as u64 / parts as u64) as u32;
+        let (begin, end) = (cut(part), cut(part + 1));
+        self.stretches().map(move |(from, to)| (from.max(begin), to.min(end))).filter(|(from, to)| from < to)
+    }
+
     /// The next bits from a position on, at least 57, the first one on top.
     #[inline(always)]
     pub(super) fn window(&self, at: u32) -> u64 {

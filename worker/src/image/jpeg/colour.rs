@@ -1,18 +1,18 @@
 //! From a JPEG's brightness and two differences to red, green and blue.
 
-/// Appends a row of pixels in JFIF's conversion, in sixteen bits of fraction.
-pub(super) fn append_rgb(rgb: &mut Vec<u8>, luma: &[u8], blue: &[u8], red: &[u8]) {
-    let from = rgb.len();
-    rgb.resize(from + 3 * luma.len(), 0);
-    let pixels = rgb[from..].as_chunks_mut::<3>().0;
+/// Fills a row of pixels in JFIF's conversion, in sixteen bits of fraction.
+pub(super) fn fill_rgb(rgb: &mut [u8], luma: &[u8], blue: &[u8], red: &[u8]) {
+    let pixels = rgb.as_chunks_mut::<3>().0;
     for (((to, &y), &cb), &cr) in pixels.iter_mut().zip(luma).zip(blue).zip(red) {
         *to = pixel(y, cb, cr);
     }
 }
 
-/// Appends a row of greys.
-pub(super) fn append_grey(rgb: &mut Vec<u8>, luma: &[u8]) {
-    rgb.extend(luma.iter().flat_map(|&luma| [luma; 3]));
+/// Fills a row with greys.
+pub(super) fn fill_grey(rgb: &mut [u8], luma: &[u8]) {
+    for (to, &luma) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(luma) {
+        *to = [luma; 3];
+    }
 }
 
 #[inline(always)]
@@ -28,11 +28,11 @@ mod tests {
 
     #[test]
     fn colours_and_greys() {
-        let mut rgb = Vec::new();
-        append_rgb(&mut rgb, &[76, 149, 29, 200], &[85, 43, 255, 128], &[255, 21, 107, 128]);
-        append_grey(&mut rgb, &[9]);
+        let mut rgb = [0; 15];
+        fill_rgb(&mut rgb[..12], &[76, 149, 29, 200], &[85, 43, 255, 128], &[255, 21, 107, 128]);
+        fill_grey(&mut rgb[12..], &[9]);
         let expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200; 3], [9; 3]];
-        let off = rgb.iter().zip(expected.as_flattened()).map(|(a, b): (&u8, &u8)| a.abs_diff(*b)).max();
+        let off = rgb.iter().zip(expected.as_flattened()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(off <= Some(2), "{rgb:?}");
     }
 }

@@ -8,6 +8,7 @@ use super::transform::{mean_of, picture};
 use crate::image::picture::Part;
 
 /// Groups of blocks that are looked at, of a picture's columns and rows of groups.
+#[derive(Clone)]
 pub(super) struct Groups {
     columns: Range<usize>,
     rows: Range<usize>,
@@ -26,6 +27,14 @@ impl Groups {
         let columns = touched(part.left, part.width, pixels.0, frame.mcus.0);
         let rows = touched(part.top, part.height, pixels.1, frame.mcus.1);
         Self { columns, rows, pixels }
+    }
+
+    /// The same columns, and of the rows one of `count` parts of about the same height; fewer than `count` when there are
+    /// not as many rows.
+    pub(super) fn bands(&self, count: usize) -> impl Iterator<Item = Self> + '_ {
+        let Range { start, end } = self.rows;
+        let height = (end - start).div_ceil(count.max(1)).max(1);
+        (start..end).step_by(height).map(move |from| Self { rows: from..end.min(from + height), ..self.clone() })
     }
 
     /// Their pixels, in a picture of a size.

@@ -12,12 +12,13 @@ use shoal_shared::sniff::ImageLimits;
 
 use super::bits::Bits;
 use super::blocks::Blocks;
-use super::colour::{append_grey, append_rgb};
+use super::colour::{fill_grey, fill_rgb};
 use super::frame::Frame;
 use super::plane::{Groups, Plane, Source};
 use super::tables::TableCache;
 use super::walk::{Order, Walk};
-use crate::image::picture::{Channels, Picture, Wanted};
+use crate::image::helpers::Helpers;
+use crate::image::picture::{Channels, Part, Picture, Wanted};
 
 /// Pixels that remain of the eight along a block's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,19 +38,31 @@ impl Remaining {
     }
 }
 
+/// Bytes of a file that are worth a helper: about two milliseconds.
+const WORTH_HELP: usize = 256 << 10;
+/// Most who work on one picture: each has to add up what stands before its band.
+const MOST_AT_WORK: usize = 4;
+
 /// Decodes at a reduced size; buffers are used again.
 #[derive(Default)]
 pub(in crate::image) struct Scaler {
     bits: Bits,
     walk: Walk,
     tables: TableCache,
-    planes: [Plane; 3],
+    /// Planes of each band of the picture.
+    bands: Vec<[Plane; 3]>,
     spare: Vec<u8>,
 }
 
 impl Scaler {
     /// `None`: not this kind of file, or not intact, or not so large that a smaller picture would do.
-    pub(super) fn decode(&mut self, bytes: &[u8], limits: &ImageLimits, wanted: &Wanted<'_>) -> Option<Picture> {
+    pub(super) fn decode(
+        &mut self,
+        bytes: &[u8],
+        limits: &ImageLimits,
+        wanted: &Wanted<'_>,
+        helpers: &Helpers,
+    ) -> Option<Picture> {
         let frame = Frame::read(bytes)?;
         let (whole_width, whole_height) = (u32::try_from(frame.width).ok()?, u32::try_from(frame.height).ok()?);
         if whole_width.max(whole_height) > limits.max_side
@@ -58,6 +71,7 @@ impl Scaler {
             return None;
         }
         let remaining = Remaining::for_side(whole_width.min(whole_height), wanted.needed)?;
+        let team = helpers.team((bytes.len() / WORTH_HELP).min(MOST_AT_WORK - 1));
         let groups = frame.mcus.0 * frame.mcus.1;
         let stretches = if frame.restart == 0 { 1 } else { groups.div_ceil(frame.restart) };
         self.bits.fill(bytes.get(frame.scan..)?, stretches)?;
@@ -67,41 +81,67 @@ impl Scaler {
             .flat_map(|(component, pair)| std::iter::repeat_n(pair, component.sampling.0 * component.sampling.1))
             .collect();
         let order = Order { pairs: &pairs, blocks: &blocks, steps: &tables.steps };
-        let starts = self.walk.find(&self.bits, &order, groups, frame.restart)?;
+        let starts = self.walk.find(&self.bits, &order, (groups, frame.restart), &team)?;
 
         let side = |pixels: u32| (pixels * remaining as u32).div_ceil(8);
         let size = (side(whole_width), side(whole_height));
         let orientation = frame.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
         let seen = Groups::around((wanted.part_of)(size, orientation), &frame, remaining as usize);
         let count = if wanted.channels == Channels::Luma { 1 } else { frame.components.len() };
+        let mut sources = Vec::with_capacity(count);
         let mut before = 0;
-        for ((component, pair), plane) in frame.components.iter().zip(pair_of).zip(&mut self.planes).take(count) {
+        for (component, pair) in frame.components.iter().zip(pair_of).take(count) {
             let quantisers = frame.quantisers[component.quantiser].as_ref()?;
             let blocks = Blocks { bits: &self.bits, codes: pairs[pair], quantisers };
-            let source = Source { frame: &frame, component, blocks, in_group: order.blocks.len(), before };
-            plane.read(&source, &seen, starts)?;
+            sources.push(Source { frame: &frame, component, blocks, in_group: order.blocks.len(), before });
             before += component.sampling.0 * component.sampling.1;
         }
-        let part = seen.part(size);
-        let mut bytes = std::mem::take(&mut self.spare);
-        bytes.clear();
-        let width = part.width as usize;
-        for row in 0..part.height as usize {
-            let [luma, blue, red] = self.planes.each_ref();
-            match (wanted.channels, count) {
-                (Channels::Luma, _) => bytes.extend_from_slice(luma.row(row, width)),
-                (Channels::Rgb, 1) => append_grey(&mut bytes, luma.row(row, width)),
-                (Channels::Rgb, _) => {
-                    append_rgb(&mut bytes, luma.row(row, width), blue.row(row, width), red.row(row, width));
-                }
-            }
-        }
-        Some(Picture { size, part, channels: wanted.channels, bytes, orientation })
+
+        let (part, channels) = (seen.part(size), wanted.channels);
+        let bytes_of = |part: Part| part.width as usize * part.height as usize * channels as usize;
+        let mut pixels = std::mem::take(&mut self.spare);
+        pixels.resize(bytes_of(part), 0);
+        let mut rest = pixels.as_mut_slice();
+        self.bands.resize_with(self.bands.len().max(team.size()), Default::default);
+        let bands = seen.bands(team.size()).zip(&mut self.bands).map(|(seen, planes)| {
+            let part = seen.part(size);
+            (Band { seen, planes, part }, rest.split_off_mut(..bytes_of(part)))
+        });
+        let bands: Vec<_> = bands.collect();
+        team.share(bands, |(band, pixels)| band.read(&sources, starts, channels, pixels?))?;
+        Some(Picture { size, part, channels, bytes: pixels, orientation })
     }
 
     /// Takes back the bytes of a picture, to be written over.
     pub(super) fn reuse(&mut self, bytes: Vec<u8>) {
         self.spare = bytes;
+    }
+}
+
+/// Some rows of a picture.
+struct Band<'a> {
+    seen: Groups,
+    planes: &'a mut [Plane; 3],
+    /// Where its pixels are.
+    part: Part,
+}
+
+impl Band<'_> {
+    /// Reads its components and puts them together.
+    fn read(self, sources: &[Source<'_>], starts: &[u32], channels: Channels, pixels: &mut [u8]) -> Option<()> {
+        for (plane, source) in self.planes.iter_mut().zip(sources) {
+            plane.read(source, &self.seen, starts)?;
+        }
+        let width = self.part.width as usize;
+        for (row, to) in pixels.chunks_exact_mut(width * channels as usize).enumerate() {
+            let [luma, blue, red] = self.planes.each_ref();
+            match (channels, sources.len()) {
+                (Channels::Luma, _) => to.copy_from_slice(luma.row(row, width)),
+                (Channels::Rgb, 1) => fill_grey(to, luma.row(row, width)),
+                (Channels::Rgb, _) => fill_rgb(to, luma.row(row, width), blue.row(row, width), red.row(row, width)),
+            }
+        }
+        Some(())
     }
 }
 

@@ -6,9 +6,12 @@
 //! nonsense for a while, but codes soon fall into step: once a walker comes to where another began a
 //! block, with the same component to follow, everything that the other has seen from there on is right.
 //! What is put together this way is, bit for bit, what one walker alone would have found.
+//!
+//! Where there are helpers, each takes a part of the scan with walkers of its own.
 
 use super::bits::Bits;
 use super::steps::{BLOCK, Lookup, Pair, STANDSTILL, Steps, WINDOW};
+use crate::image::helpers::Team;
 
 /// Walkers that step in turn.
 const WALKERS: usize = 6;
@@ -31,34 +34,104 @@ pub(super) struct Order<'a> {
     pub(super) steps: &'a Steps,
 }
 
-/// Walkers, and what they have found; buffers are used again.
+/// Parties of walkers, and what they have found; buffers are used again.
 #[derive(Default)]
 pub(super) struct Walk {
+    parties: Vec<Party>,
+    starts: Vec<u32>,
+}
+
+/// Walkers on one thread.
+#[derive(Default)]
+struct Party {
     walkers: [Walker; WALKERS],
     trails: Vec<Trail>,
-    starts: Vec<u32>,
 }
 
 impl Walk {
     /// Finds the beginnings of all blocks: `groups` times those of `order`, of which `restart` groups at a time
     /// stand in a stretch of `bits` (all, when it is 0). `None` when the scan is not intact.
-    pub(super) fn find(&mut self, bits: &Bits, order: &Order<'_>, groups: usize, restart: usize) -> Option<&[u32]> {
+    pub(super) fn find(
+        &mut self,
+        bits: &Bits,
+        order: &Order<'_>,
+        (groups, restart): (usize, usize),
+        team: &Team<'_>,
+    ) -> Option<&[u32]> {
         let in_group = order.blocks.len();
         let stretch = if restart == 0 { groups } else { restart.min(groups) };
         if !(1..=MOST_IN_GROUP).contains(&in_group) || bits.stretches().len() != groups.div_ceil(stretch) {
             return None;
         }
-        self.walk(bits, order, groups * in_group)?;
+        self.parties.iter_mut().for_each(|party| party.trails.clear());
+        self.parties.resize_with(self.parties.len().max(team.size()), Party::default);
+        let parts = (0..).zip(&mut self.parties).take(team.size());
+        team.share(parts, |(part, party)| party.walk(bits, order, groups * in_group, bits.part(part, team.size())))?;
         self.join(bits, order, groups * in_group, stretch * in_group)?;
         Some(&self.starts)
     }
 
-    /// Sends the walkers until somebody has passed every bit. `most`: blocks that there are.
-    fn walk(&mut self, bits: &Bits, order: &Order<'_>, most: usize) -> Option<()> {
+    /// Follows the scan from trail to trail into `starts`: `blocks` in all, as many in each stretch as `in_stretch`.
+    fn join(&mut self, bits: &Bits, order: &Order<'_>, blocks: usize, in_stretch: usize) -> Option<()> {
+        let mut trails: Vec<(u32, &[u32])> = self.parties.iter().flat_map(Party::trails).collect();
+        trails.sort_unstable_by_key(|(begin, _)| *begin);
+        self.starts.clear();
+        let mut trails = trails.into_iter().peekable();
+        let in_group = order.blocks.len();
+        for (begin, end) in bits.stretches() {
+            let (mut at, from) = (begin, self.starts.len());
+            let until = blocks.min(from + in_stretch);
+            while let Some((_, seen)) = trails.next_if(|(begin, _)| *begin < end) {
+                let mut next = 0;
+                while self.starts.len() < until {
+                    next += seen[next..].iter().take_while(|&&start| start < at).count();
+                    let block = self.starts.len() - from;
+                    match seen.get(next) {
+                        None => break,
+                        Some(start) if *start == at && next % in_group == block % in_group => {
+                            let last = (seen.len() - 1).min(next + until - self.starts.len());
+                            self.starts.extend_from_slice(&seen[next..last]);
+                            at = seen[last];
+                            break;
+                        }
+                        Some(_) => {
+                            self.starts.push(at);
+                            at = pass(bits, order.pairs[order.blocks[block % in_group]], at, 0)?;
+                            if at > end {
+                                return None;
+                            }
+                        }
+                    }
+                }
+            }
+            while self.starts.len() < until {
+                let block = (self.starts.len() - from) % in_group;
+                self.starts.push(at);
+                at = pass(bits, order.pairs[order.blocks[block]], at, 0)?;
+                if at > end {
+                    return None;
+                }
+            }
+            // Behind a stretch there are fewer bits than make a byte; what comes behind the scan does not matter.
+            if at > end || (until < blocks && end - at >= 8) {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+impl Party {
+    /// Sends the walkers until somebody has passed every bit of `stretches`. `most`: blocks that there are in all.
+    fn walk(
+        &mut self,
+        bits: &Bits,
+        order: &Order<'_>,
+        most: usize,
+        mut stretches: impl Iterator<Item = (u32, u32)>,
+    ) -> Option<()> {
         let (ways, beginning) = (Ways::new(order), Ways::beginning(order));
-        self.trails.clear();
         self.walkers.iter_mut().for_each(Walker::rest);
-        let mut stretches = bits.stretches();
         loop {
             for index in 0..WALKERS {
                 while !self.walkers[index].is_under_way() {
@@ -109,6 +182,11 @@ impl Walk {
         })
     }
 
+    /// Where each trail begins, and the beginnings of blocks on it.
+    fn trails(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        self.trails.iter().map(|trail| (trail.begin, &self.walkers[trail.walker].seen[trail.first..=trail.last]))
+    }
+
     fn step(&mut self, bits: &Bits, order: &Order<'_>, ways: &Ways) {
         let mut places = self.walkers.each_ref().map(|walker| walker.place);
         let mut seen = self.walkers.each_mut().map(|walker| {
@@ -132,55 +210,6 @@ impl Walk {
         for (walker, place) in self.walkers.iter_mut().zip(places) {
             walker.place = place;
         }
-    }
-
-    /// Follows the scan from trail to trail into `starts`: `blocks` in all, as many in each stretch as `in_stretch`.
-    fn join(&mut self, bits: &Bits, order: &Order<'_>, blocks: usize, in_stretch: usize) -> Option<()> {
-        self.trails.sort_unstable_by_key(|trail| trail.begin);
-        self.starts.clear();
-        let mut trails = self.trails.iter().peekable();
-        let in_group = order.blocks.len();
-        for (begin, end) in bits.stretches() {
-            let (mut at, from) = (begin, self.starts.len());
-            let until = blocks.min(from + in_stretch);
-            while let Some(trail) = trails.next_if(|trail| trail.begin < end) {
-                let seen = &self.walkers[trail.walker].seen[trail.first..=trail.last];
-                let mut next = 0;
-                while self.starts.len() < until {
-                    next += seen[next..].iter().take_while(|&&start| start < at).count();
-                    let block = self.starts.len() - from;
-                    match seen.get(next) {
-                        None => break,
-                        Some(start) if *start == at && next % in_group == block % in_group => {
-                            let last = (seen.len() - 1).min(next + until - self.starts.len());
-                            self.starts.extend_from_slice(&seen[next..last]);
-                            at = seen[last];
-                            break;
-                        }
-                        Some(_) => {
-                            self.starts.push(at);
-                            at = pass(bits, order.pairs[order.blocks[block % in_group]], at, 0)?;
-                            if at > end {
-                                return None;
-                            }
-                        }
-                    }
-                }
-            }
-            while self.starts.len() < until {
-                let block = (self.starts.len() - from) % in_group;
-                self.starts.push(at);
-                at = pass(bits, order.pairs[order.blocks[block]], at, 0)?;
-                if at > end {
-                    return None;
-                }
-            }
-            // Behind a stretch there are fewer bits than make a byte; what comes behind the scan does not matter.
-            if at > end || (until < blocks && end - at >= 8) {
-                return None;
-            }
-        }
-        Some(())
     }
 }
 
@@ -361,6 +390,7 @@ fn pass(bits: &Bits, codes: Pair<'_>, mut at: u32, mut done: u32) -> Option<u32>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::helpers::Helpers;
     use crate::image::jpeg::codes::Codes;
 
     fn codes(by_length: &[(usize, &[u8])]) -> Codes {
@@ -429,6 +459,7 @@ mod tests {
         let pairs = [Pair { first: &first, others: &others }, Pair { first: &first, others: &short }];
         let steps = Steps::new(&pairs).unwrap();
         let (mut walk, mut bits, mut random) = (Walk::default(), Bits::default(), fastrand::Rng::with_seed(5));
+        let helpers = Helpers::of(3);
         for run in 0..60 {
             let blocks: &[usize] = [&[0][..], &[0, 1, 1], &[0, 0, 0, 0, 1, 1]][run % 3];
             let groups = random.usize(1..[40, 400, 4000][run / 3 % 3]);
@@ -445,11 +476,12 @@ mod tests {
             let order = Order { pairs: &pairs, blocks, steps: &steps };
             let scan = made.scan();
             bits.fill(&scan, stretches).unwrap();
-            assert_eq!(walk.find(&bits, &order, groups, restart), Some(&made.starts[..]), "run {run}");
+            let team = helpers.team(run % 4);
+            assert_eq!(walk.find(&bits, &order, (groups, restart), &team), Some(&made.starts[..]), "run {run}");
             // The last byte holds bits of the last block.
             let escape = usize::from(scan.ends_with(&[0xff, 0]));
             bits.fill(&scan[..scan.len() - 1 - escape], stretches).unwrap();
-            assert_eq!(walk.find(&bits, &order, groups, restart), None, "run {run}, cut off");
+            assert_eq!(walk.find(&bits, &order, (groups, restart), &team), None, "run {run}, cut off");
         }
     }
 
@@ -460,10 +492,11 @@ mod tests {
         let pairs = [Pair { first: &first, others: &others }];
         let order = Order { pairs: &pairs, blocks: &[0], steps: &Steps::new(&pairs).unwrap() };
         let (mut walk, mut bits, mut random) = (Walk::default(), Bits::default(), fastrand::Rng::with_seed(6));
+        let helpers = Helpers::of(1);
         for _ in 0..30 {
             let noise: Vec<u8> = (0..random.usize(..60_000)).map(|_| random.u8(..255)).collect();
             bits.fill(&noise, 1).unwrap();
-            let _ = walk.find(&bits, &order, random.usize(1..100_000), 0);
+            let _ = walk.find(&bits, &order, (random.usize(1..100_000), 0), &helpers.team(1));
         }
     }
 }
