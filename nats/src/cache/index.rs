@@ -97,6 +97,8 @@ impl Index {
                 },
             }
         }
+        // The listing is a consumer that would be sent every write from now on as well.
+        drop(keys);
         // The answer to the listing came after any complaint about the subscription.
         if let Some(denied) = bus.is_denied(&prefix) {
             return Err(failed(&format!("NATS does not let this user {denied}")));
