@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::curve::{best, crossover, curve, log_curve, per_image_ms, run_all, settle};
+use super::curve::{CHANCE, best, crossover, curve, likely_best, log_curve, per_image_ms, run_all, settle};
 use super::engine::Engine;
 use super::tuning::{Choice, Part};
 use super::{Device, Model, ModelSession, Runtime, Threads};
 use crate::pipeline::Shape;
 use crate::serving::CpuBudget;
 
-/// A narrow session must be at least this fast in relation to the wide one to be worth its memory.
-const WORTH_IT: f64 = 0.97;
 /// Models beyond this size have one session only, unless sessions share the weights.
 pub const LARGEST_COPIED: usize = 256 << 20;
 
@@ -150,8 +148,8 @@ impl Crew {
         let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), wanted.threads)?;
         let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed, budget)?;
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
-        let (narrow_batch, narrow_speed) = best(&narrow_curve, narrow.len());
-        if narrow_speed < wide_speed * WORTH_IT {
+        let (narrow_batch, narrow_speed) = likely_best(&narrow_curve, narrow.len());
+        if narrow_speed < wide_speed * (1.0 - CHANCE) {
             tracing::debug!(wide_best, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 use super::{Model, ModelSession};
 use crate::serving::CpuBudget;
 
-/// Shorter runs are done twice in any case: whatever comes between is a large part of them.
+/// Each size is run at least twice: the first run pays for its memory. Short ones are run as often as fits into this,
+/// because whatever comes between is a large part of them.
 const SHORT: Duration = Duration::from_millis(20);
-/// So much longer an image than in the next smaller batch, and a run was disturbed.
-const PLAUSIBLE: f64 = 1.03;
+/// An image that takes longer gains nothing from more than the usual batch.
+const LONG: Duration = Duration::from_millis(5);
 
 /// Time of a run, by its number of images.
 pub(super) type Curve = Vec<(usize, Duration)>;
 
-/// Times of 1, 2, 4 … `most` images a session, all sessions at the same time.
+/// Times of 1, 2, 4 … `most` images a session, all sessions at the same time; fewer where more would gain nothing.
 pub(super) fn curve(
     sessions: &mut [ModelSession],
     most: usize,
@@ -24,14 +25,19 @@ pub(super) fn curve(
     // A model with a fixed batch takes as long for one image as for all.
     let sizes: Vec<usize> = if fixed.is_some() { vec![most] } else { doubling.chain([most]).collect() };
     run_all(sessions, 1, budget)?;
-    let (mut curve, mut an_image) = (Curve::new(), 0.0);
+    let mut curve = Curve::new();
     for rows in sizes {
-        let mut took = run_all(sessions, rows, budget)?;
-        if took < SHORT || took.as_secs_f64() > an_image * rows as f64 * PLAUSIBLE {
+        let (begun, mut took) = (Instant::now(), run_all(sessions, rows, budget)?);
+        loop {
             took = took.min(run_all(sessions, rows, budget)?);
+            if begun.elapsed() >= SHORT {
+                break;
+            }
         }
-        an_image = took.as_secs_f64() / rows as f64;
         curve.push((rows, took));
+        if rows >= USUAL && took > LONG * rows as u32 {
+            break;
+        }
     }
     Ok(curve)
 }
@@ -76,6 +82,20 @@ pub(super) fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
     speeds.reduce(|best, next| if is_worth(best, next) { next } else { best }).unwrap_or((1, 0.0))
 }
 
+/// Batch that narrow sessions have unless something else is clearly better: from there on nearly all models gain
+/// nothing, and with less, large ones lose a tenth.
+const USUAL: usize = 4;
+/// What may be chance when each size was run twice, on a machine with neighbours.
+pub(super) const CHANCE: f64 = 0.2;
+
+/// As [`best`], when little was measured: what is usual, unless another batch is faster by more than chance.
+pub(super) fn likely_best(curve: &Curve, sessions: usize) -> (usize, f64) {
+    let speed = |&(rows, took): &(usize, Duration)| (rows, (rows * sessions) as f64 / took.as_secs_f64().max(1e-9));
+    let usual = curve.iter().rfind(|(rows, _)| *rows <= USUAL).or(curve.first()).map_or((1, 0.0), speed);
+    let fastest = curve.iter().map(speed).max_by(|one, other| one.1.total_cmp(&other.1)).unwrap_or(usual);
+    if fastest.1 > usual.1 * (1.0 + CHANCE) { fastest } else { usual }
+}
+
 /// Images up to which the wide session has answered before the narrow ones would have.
 pub(super) fn crossover(wide: &Curve, narrow: &Curve, sessions: usize) -> usize {
     let narrow_time = |rows: usize| {
@@ -115,6 +135,18 @@ mod tests {
         assert_eq!(crossover(&wide, &narrow, 2), 1);
         // Wide scales perfectly, narrow badly: wide is quicker for all.
         assert_eq!(crossover(&wide, &curve_of(&[(1, 40), (2, 80), (4, 160)]), 2), 8);
+    }
+
+    #[test]
+    fn what_is_usual_holds_against_chance() {
+        let likely = |ms: &[(usize, u64)]| likely_best(&curve_of(ms), 2).0;
+        // Seven percent either way.
+        assert_eq!(likely(&[(1, 25), (2, 46), (4, 98), (8, 184)]), 4);
+        // Little work an image: the run itself is what counts.
+        assert_eq!(likely(&[(1, 10), (2, 11), (4, 13), (8, 17)]), 8);
+        // More than the caches hold.
+        assert_eq!(likely(&[(1, 10), (2, 21), (4, 60), (8, 130)]), 1);
+        assert_eq!((likely(&[(1, 10), (3, 30)]), likely(&[(8, 50)])), (3, 8));
     }
 
     #[test]
