@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::Preprocessor;
+use shoal_worker::image::{Normaliser, Preprocessor, Row};
 use shoal_worker::model::{Device, Engine, Library, Machine, Model, ModelSession, ModelStore, Runtime, Threads};
 
 struct Setup {
@@ -53,9 +53,10 @@ impl Setup {
     fn images_a_second(&self, sessions: usize, threads: usize, batch: usize, decoders: usize) -> f64 {
         let sessions: Vec<_> = (0..sessions).map(|_| self.session(threads)).collect();
         let row_len = self.preprocessor(&sessions[0]).row_len();
-        let (rows, ready) = crossbeam_channel::bounded::<Vec<f32>>(batch * sessions.len());
+        let normaliser = Normaliser::new(&self.model.manifest.input, sessions[0].input().layout);
+        let (rows, ready) = crossbeam_channel::bounded::<Row>(batch * sessions.len());
         let (used, free) = crossbeam_channel::unbounded();
-        (0..batch * sessions.len() * 3).for_each(|_| used.send(vec![0.0; row_len]).unwrap());
+        (0..batch * sessions.len() * 3).for_each(|_| used.send(Row::default()).unwrap());
         let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for _ in 0..decoders {
@@ -63,8 +64,8 @@ impl Setup {
                 let stop = &stop;
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let mut row: Vec<f32> = free.recv().unwrap();
-                        preprocessor.prepare(&self.image, &mut row).unwrap();
+                        let mut row: Row = free.recv().unwrap();
+                        preprocessor.read(&self.image, &mut row).unwrap();
                         if rows.send(row).is_err() {
                             return;
                         }
@@ -73,14 +74,13 @@ impl Setup {
             }
             drop(rows);
             for mut session in sessions {
-                let (ready, used, stop, done) = (ready.clone(), used.clone(), &stop, &done);
+                let (ready, used, stop, done, normaliser) = (ready.clone(), used.clone(), &stop, &done, &normaliser);
                 scope.spawn(move || {
-                    let mut values = Vec::new();
+                    let mut values = vec![0.0; batch * row_len];
                     while !stop.load(Ordering::Relaxed) {
-                        values.clear();
-                        for _ in 0..batch {
+                        for values in values.chunks_exact_mut(row_len) {
                             let Ok(row) = ready.recv() else { return };
-                            values.extend_from_slice(&row);
+                            normaliser.fill(&row, values);
                             let _ = used.send(row);
                         }
                         session.run(&mut values, batch).unwrap();

@@ -7,7 +7,9 @@ mod npy;
 mod picture;
 mod prepare;
 mod resize;
+mod row;
 
 pub use decode::{Pixels, decode};
 pub use helpers::{Helpers, Idle};
 pub use prepare::Preprocessor;
+pub use row::{Normaliser, Row};

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! pullers ─▶ intake ─────────────▶ lanes ─▶ decode threads ─▶ ready ─▶ session threads ─▶ settle
-//!  slots     checks ▸ quarantine ▸ weighted   bytes → row      batches   scores            store, answer, ack
+//!  slots     checks ▸ quarantine ▸ weighted   bytes → pixels   batches   pixels → scores   store, answer, ack
 //! ```
 
 mod decoding;
@@ -27,6 +27,7 @@ use shoal_shared::names::{ModelName, Version};
 use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::process::spans::Spans;
 
+use crate::image::Row;
 use crate::serving::Tally;
 
 pub use decoding::{DecodePool, run_decode_thread};
@@ -56,12 +57,12 @@ pub struct Held {
     pub pass: Option<Pass>,
 }
 
-/// A job whose image has become a row of the input tensor.
+/// A job whose image is ready for the input tensor.
 pub struct Decoded {
     /// The job.
     pub held: Held,
-    /// Values of its row.
-    pub row: Vec<f32>,
+    /// Its image.
+    pub row: Row,
 }
 
 impl Due for Decoded {
@@ -106,8 +107,9 @@ pub enum Verdict {
     },
 }
 
-/// The way to the settler; bounded by the slots.
-pub type FinishedSender = tokio::sync::mpsc::UnboundedSender<Finished>;
+/// The way to the settler; bounded by the slots. What is ready at the same time goes together: the settler wakes
+/// once, and all of it leaves in one write.
+pub type FinishedSender = tokio::sync::mpsc::UnboundedSender<Vec<Finished>>;
 
 /// The way to the sessions.
 pub type DecodedSender = Feeder<Decoded>;

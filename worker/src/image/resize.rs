@@ -72,45 +72,48 @@ struct Placement {
 #[derive(Default)]
 pub(super) struct Shrinker {
     resizer: Resizer,
-    small: Vec<u8>,
 }
 
 impl Shrinker {
     /// Resizes into pixels of the target's size, upright, as many channels as the picture has.
-    pub(super) fn shrink(&mut self, picture: &Picture, target: &Target) -> Result<&[u8], Failure> {
+    pub(super) fn shrink(&mut self, picture: &Picture, target: &Target, small: &mut Vec<u8>) -> Result<(), Failure> {
         let placement = target.place(picture.size, picture.orientation);
-        self.resize(picture, placement).map_err(|error| {
+        self.resize(picture, placement, small).map_err(|error| {
             let (width, height) = picture.size;
             Failure::new(FailureCode::Internal, format!("resizing {width}x{height} pixels: {error}"))
         })?;
         let mut size = placement.to;
         if picture.orientation != Orientation::NoTransforms {
-            let lying = std::mem::take(&mut self.small);
-            (self.small, size) = turn_upright(lying, size, picture.channels, picture.orientation);
+            let lying = std::mem::take(small);
+            (*small, size) = turn_upright(lying, size, picture.channels, picture.orientation);
         }
         if size != target.size {
-            self.small = pad(&self.small, size, target.size, picture.channels);
+            *small = pad(small, size, target.size, picture.channels);
         }
-        Ok(&self.small)
+        Ok(())
     }
 
-    fn resize(&mut self, picture: &Picture, placement: Placement) -> Result<(), String> {
+    fn resize(&mut self, picture: &Picture, placement: Placement, small: &mut Vec<u8>) -> Result<(), String> {
         let length = placement.to.0 as usize * placement.to.1 as usize * picture.channels as usize;
-        self.small.resize(length, 0);
+        small.resize(length, 0);
         match picture.channels {
-            Channels::Luma => self.resize_pixels::<U8>(picture, placement),
-            Channels::Rgb => self.resize_pixels::<U8x3>(picture, placement),
+            Channels::Luma => self.resize_pixels::<U8>(picture, placement, small),
+            Channels::Rgb => self.resize_pixels::<U8x3>(picture, placement, small),
         }
     }
 
     /// By type: the resizer would be compiled for all pixels that there are.
-    fn resize_pixels<P: PixelTrait>(&mut self, picture: &Picture, placement: Placement) -> Result<(), String> {
+    fn resize_pixels<P: PixelTrait>(
+        &mut self,
+        picture: &Picture,
+        placement: Placement,
+        small: &mut [u8],
+    ) -> Result<(), String> {
         let Picture { part, bytes, .. } = picture;
         let source =
             TypedImageRef::<P>::from_buffer(part.width, part.height, bytes).map_err(|error| error.to_string())?;
         let (width, height) = placement.to;
-        let mut small =
-            TypedImage::<P>::from_buffer(width, height, &mut self.small).map_err(|error| error.to_string())?;
+        let mut small = TypedImage::<P>::from_buffer(width, height, small).map_err(|error| error.to_string())?;
         let Region { left, top, width, height } = placement.from;
         let (left, top) = (left - f64::from(part.left), top - f64::from(part.top));
         let filter = ResizeAlg::Convolution(FilterType::Bilinear);

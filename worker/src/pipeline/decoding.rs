@@ -1,4 +1,4 @@
-//! The decode threads: check the digest, decode, resize, normalise. One thread's failure is one
+//! The decode threads: check the digest, decode, resize. One thread's failure is one
 //! image's failure.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,29 +11,28 @@ use shoal_shared::failure::{Failure, FailureCode};
 
 use super::lanes::Lanes;
 use super::{Decoded, DecodedSender, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
-use crate::image::{Helpers, Preprocessor};
+use crate::image::{Helpers, Preprocessor, Row};
 
 /// Rows that have been used and may be filled again.
 #[derive(Clone)]
 pub struct DecodePool {
-    give: Sender<Vec<f32>>,
-    take: Receiver<Vec<f32>>,
-    row_len: usize,
+    give: Sender<Row>,
+    take: Receiver<Row>,
 }
 
 impl DecodePool {
-    /// Keeps at most `rows` unused rows of `row_len` values.
-    pub fn new(rows: usize, row_len: usize) -> Self {
+    /// Keeps at most `rows` unused rows.
+    pub fn new(rows: usize) -> Self {
         let (give, take) = bounded(rows);
-        Self { give, take, row_len }
+        Self { give, take }
     }
 
-    fn take(&self) -> Vec<f32> {
-        self.take.try_recv().unwrap_or_else(|_| vec![0.0; self.row_len])
+    fn take(&self) -> Row {
+        self.take.try_recv().unwrap_or_default()
     }
 
     /// Returns a row; beyond the bound it is freed.
-    pub fn give_back(&self, row: Vec<f32>) {
+    pub fn give_back(&self, row: Row) {
         let _ = self.give.try_send(row);
     }
 }
@@ -62,19 +61,19 @@ pub fn run_decode_thread(
             Ok(()) => decoded.push(Decoded { held, row }),
             Err(verdict) => {
                 pool.give_back(row);
-                let _ = finished.send(Finished { held, verdict, batch: 0 });
+                let _ = finished.send(vec![Finished { held, verdict, batch: 0 }]);
             }
         }
     }
 }
 
-fn work(shared: &Shared, preprocessor: &mut Preprocessor, held: &mut Held, row: &mut [f32]) -> Result<(), Verdict> {
+fn work(shared: &Shared, preprocessor: &mut Preprocessor, held: &mut Held, row: &mut Row) -> Result<(), Verdict> {
     if let Some(verdict) = shared.is_moot(held, "the image was decoded") {
         return Err(verdict);
     }
     check_digest(shared, held)?;
     let image = held.image.clone();
-    match catch_unwind(AssertUnwindSafe(|| preprocessor.prepare(&image, row))) {
+    match catch_unwind(AssertUnwindSafe(|| preprocessor.read(&image, row))) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failure)) => Err(Verdict::Failed(failure)),
         Err(_) => Err(Verdict::Retry("decoding panicked".into())),

@@ -109,6 +109,6 @@ impl Intake {
 
     fn finish(&self, held: Held, verdict: Verdict) {
         // The settler ends after this stage, so the channel is open.
-        let _ = self.finished.send(Finished { held, verdict, batch: 0 });
+        let _ = self.finished.send(vec![Finished { held, verdict, batch: 0 }]);
     }
 }

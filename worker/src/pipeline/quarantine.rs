@@ -63,7 +63,7 @@ impl Quarantine {
     }
 
     fn end(&self, held: Held, verdict: Verdict) -> Option<oneshot::Receiver<()>> {
-        let _ = self.finished.send(Finished { held, verdict, batch: 0 });
+        let _ = self.finished.send(vec![Finished { held, verdict, batch: 0 }]);
         None
     }
 }

@@ -8,6 +8,7 @@ use super::decoding::DecodePool;
 use super::ready::{Kind, Ready};
 use super::streak::FailureStreak;
 use super::{Decoded, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
+use crate::image::Normaliser;
 use crate::model::{ModelSession, rank};
 use crate::serving::CpuBudget;
 
@@ -18,6 +19,8 @@ pub struct SessionWork {
     pub shared: Shared,
     /// Decoded jobs.
     pub decoded: Ready<Decoded>,
+    /// Puts images into the tensor.
+    pub normaliser: Normaliser,
     /// Answers.
     pub finished: FinishedSender,
     /// Where used rows go.
@@ -28,7 +31,7 @@ pub struct SessionWork {
     pub budget: CpuBudget,
 }
 
-/// One session and the buffer of its batch.
+/// One session and its input tensor.
 pub struct SessionThread {
     work: SessionWork,
     kind: Kind,
@@ -69,30 +72,26 @@ impl SessionThread {
                 None => live.push(decoded),
                 Some(verdict) => {
                     self.work.pool.give_back(decoded.row);
-                    self.finish(decoded.held, verdict, 0);
+                    self.finish(vec![Finished { held: decoded.held, verdict, batch: 0 }]);
                 }
             }
         }
         live
     }
 
-    fn run_batch(&mut self, mut batch: Vec<Decoded>) {
+    fn run_batch(&mut self, batch: Vec<Decoded>) {
         let rows = batch.len();
         if self.work.streak.is_broken() {
-            batch.into_iter().for_each(|decoded| self.give_back(decoded));
-            return;
+            return self.give_back(batch);
         }
         let lease = self.work.budget.lease(self.threads);
         let begun = Instant::now();
-        let scores = match &mut batch[..] {
-            // Its row is the tensor.
-            [alone] if self.session.input().fixed_batch.is_none() => self.session.run(&mut alone.row, 1),
-            batch => {
-                self.values.clear();
-                batch.iter().for_each(|decoded| self.values.extend_from_slice(&decoded.row));
-                self.session.run(&mut self.values, rows)
-            }
-        };
+        let row_len = self.session.input().row_len();
+        self.values.resize(rows * row_len, 0.0);
+        for (decoded, values) in batch.iter().zip(self.values.chunks_exact_mut(row_len)) {
+            self.work.normaliser.fill(&decoded.row, values);
+        }
+        let scores = self.session.run(&mut self.values, rows);
         let (metrics, share, took) = (&self.work.shared.metrics, self.work.decoded.share(self.kind), begun.elapsed());
         drop(lease);
         metrics.session_ran(rows, took, share);
@@ -111,29 +110,24 @@ impl SessionThread {
                 metrics.session_failures.inc();
                 tracing::error!(error, "the session failed");
                 self.work.streak.failed();
-                for Decoded { held, row } in batch {
-                    self.work.pool.give_back(row);
-                    self.finish(held, Verdict::Retry(format!("the session failed: {error}")), rows);
-                }
+                self.finish_all(batch, rows, |_| Verdict::Retry(format!("the session failed: {error}")));
             }
         }
     }
 
-    fn give_back(&self, Decoded { held, row }: Decoded) {
-        self.work.pool.give_back(row);
-        self.finish(held, Verdict::Returned("this worker's session is broken".into()), 0);
+    fn give_back(&self, batch: Vec<Decoded>) {
+        self.finish_all(batch, 0, |_| Verdict::Returned("this worker's session is broken".into()));
     }
 
     fn hand_out(&self, batch: Vec<Decoded>, scores: &[f32], begun: Instant) {
         let (rows, infer_us) = (batch.len(), micros_since(begun));
         let computed_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        for (decoded, scores) in batch.into_iter().zip(scores.chunks_exact(scores.len() / rows)) {
-            let Decoded { mut held, row } = decoded;
-            self.work.pool.give_back(row);
+        let mut scores = scores.chunks_exact(scores.len() / rows);
+        let model = &self.work.shared.model;
+        self.finish_all(batch, rows, |held| {
             held.timings.batch_wait = begun.saturating_duration_since(held.entered).as_micros() as u32;
             held.timings.infer = infer_us;
-            let model = &self.work.shared.model;
-            let verdict = match rank(model, scores) {
+            match rank(model, scores.next().unwrap_or_default()) {
                 Ok(top) => Verdict::Predicted(Prediction {
                     model: model.manifest.name.clone(),
                     digest: model.digest.clone(),
@@ -142,13 +136,22 @@ impl SessionThread {
                     computed_at,
                 }),
                 Err(error) => Verdict::Retry(error),
-            };
-            self.finish(held, verdict, rows);
-        }
+            }
+        });
     }
 
-    fn finish(&self, held: Held, verdict: Verdict, rows: usize) {
+    /// Finishes a batch that had so many rows; used rows go back.
+    fn finish_all(&self, batch: Vec<Decoded>, rows: usize, mut verdict: impl FnMut(&mut Held) -> Verdict) {
+        let finish = |Decoded { mut held, row }| {
+            self.work.pool.give_back(row);
+            let verdict = verdict(&mut held);
+            Finished { held, verdict, batch: rows as u16 }
+        };
+        self.finish(batch.into_iter().map(finish).collect());
+    }
+
+    fn finish(&self, finished: Vec<Finished>) {
         // The settler ends after this stage, so the channel is open.
-        let _ = self.work.finished.send(Finished { held, verdict, batch: rows as u16 });
+        let _ = self.work.finished.send(finished);
     }
 }

@@ -42,11 +42,13 @@ pub struct Settler {
 impl Settler {
     /// Settles until every earlier stage has ended and everything is settled. Jobs are settled
     /// side by side: each waits for its own acknowledgements only.
-    pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Finished>) {
+    pub async fn run(self, mut finished: mpsc::UnboundedReceiver<Vec<Finished>>) {
         let (settling, settler) = (Shutdown::new(), Arc::new(self));
-        while let Some(job) = finished.recv().await {
-            let settler = settler.clone();
-            settling.spawn(async move { settler.settle(job).await });
+        while let Some(jobs) = finished.recv().await {
+            for job in jobs {
+                let settler = settler.clone();
+                settling.spawn(async move { settler.settle(job).await });
+            }
         }
         settling.order();
         settling.finished().await;

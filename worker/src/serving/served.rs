@@ -25,12 +25,12 @@ use super::loader::Loaded;
 use super::roll::{LaneSlots, Line, Tally};
 use super::wishes::Identity;
 use crate::config::WorkerConfig;
-use crate::image::{Helpers, Preprocessor};
+use crate::image::{Helpers, Normaliser, Preprocessor};
 use crate::metrics::WorkerMetrics;
 use crate::model::{Crew, ModelSession};
 use crate::pipeline::{
-    DecodePool, FailureStreak, Finished, Held, Intake, Kind, Lanes, Quarantine, Ready, SessionThread, SessionWork,
-    Settler, Shape, Shared, lanes, run_decode_thread,
+    DecodePool, FailureStreak, FinishedSender, Held, Intake, Kind, Lanes, Quarantine, Ready, SessionThread,
+    SessionWork, Settler, Shape, Shared, lanes, run_decode_thread,
 };
 
 /// What every model of a process is served with. Cheap to clone.
@@ -273,7 +273,7 @@ struct Threads<'a> {
     shared: Shared,
     streak: FailureStreak,
     queue: Arc<Lanes<Held>>,
-    finished: mpsc::UnboundedSender<Finished>,
+    finished: FinishedSender,
 }
 
 impl Threads<'_> {
@@ -282,7 +282,7 @@ impl Threads<'_> {
         let Self { means, shared, streak, queue, finished } = self;
         let config = &means.config;
         let input = wide.input().clone();
-        let pool = DecodePool::new(4 * shape.in_flight(), input.row_len());
+        let pool = DecodePool::new(4 * shape.in_flight());
         let (ready, feeder) = Ready::new(shape, config.max_delay);
         let (helpers, mut threads) = (Helpers::default(), Vec::new());
         for number in 0..config.decoders() {
@@ -298,8 +298,9 @@ impl Threads<'_> {
                 run_decode_thread(&shared, preprocessor, &pool, (&queue, &helpers), ends);
             })?);
         }
-        let budget = means.budget.clone();
-        let work = SessionWork { shared, decoded: ready, finished, pool, streak, budget };
+        let (budget, spec) = (means.budget.clone(), &shared.model.manifest.input);
+        let normaliser = Normaliser::new(spec, input.layout);
+        let work = SessionWork { shared, decoded: ready, normaliser, finished, pool, streak, budget };
         let narrow = narrow.into_iter().map(|one| (Kind::Narrow, narrow_threads, one));
         let wide = (Kind::Wide, means.budget.threads(), wide);
         let sessions: Vec<(Kind, usize, ModelSession)> = std::iter::once(wide).chain(narrow).collect();
