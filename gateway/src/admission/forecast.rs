@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// What is older than this says nothing about now.
 const STALE: Duration = Duration::from_secs(5);
-/// Weight of the newest measurement of the rate.
-const SMOOTHING: f64 = 0.3;
+/// Seconds that the measured rate looks back: longer than a batch takes, in which nothing is settled till its end.
+const MEMORY: f64 = 3.0;
+/// Seconds that the workers' own measurement weighs beside it.
+const TRUST: f64 = 0.5;
 /// Workers reach this part of what they measured alone: decoding and the path take the rest.
 const PRUDENCE: f64 = 0.7;
 /// Part of the rate that is left for interactive jobs while bulk jobs wait: four turns of five.
@@ -37,10 +39,34 @@ pub struct Observation {
 #[derive(Default)]
 pub(super) struct Forecast {
     last: Option<Observation>,
-    /// Jobs a second, measured while jobs waited, with the workers of that time.
-    measured: Option<(f64, usize)>,
+    /// Measured while jobs waited.
+    measured: Option<Measured>,
     /// Let in since the last observation.
     entered: u64,
+}
+
+/// What was settled of late, by how many workers. Older times count less and less.
+struct Measured {
+    settled: f64,
+    seconds: f64,
+    workers: usize,
+}
+
+impl Measured {
+    /// Before anything was measured: what the workers say.
+    fn expected(now: &Observation) -> Self {
+        Self { settled: now.speed * PRUDENCE * TRUST, seconds: TRUST, workers: now.workers }
+    }
+
+    fn add(&mut self, settled: f64, seconds: f64) {
+        let fading = (-seconds / MEMORY).exp();
+        (self.settled, self.seconds) = (self.settled * fading + settled, self.seconds * fading + seconds);
+    }
+
+    /// Jobs a second, with so many workers.
+    fn rate(&self, workers: usize) -> f64 {
+        self.settled / self.seconds * workers as f64 / self.workers as f64
+    }
 }
 
 impl Forecast {
@@ -49,10 +75,10 @@ impl Forecast {
             let seconds = now.at.saturating_duration_since(before.at).as_secs_f64();
             let settled = now.settled.saturating_sub(before.settled) as f64;
             if seconds > 0.05 && now.workers > 0 {
-                let rate = settled / seconds;
-                let known = self.measured.filter(|(_, workers)| *workers == now.workers).map(|(rate, _)| rate);
-                let smoothed = known.map_or(rate, |known| known + SMOOTHING * (rate - known));
-                self.measured = Some((smoothed, now.workers));
+                let known = self.measured.take().filter(|known| known.workers == now.workers);
+                let mut measured = known.unwrap_or_else(|| Measured::expected(&now));
+                measured.add(settled, seconds);
+                self.measured = Some(measured);
             }
         }
         self.last = Some(now);
@@ -62,8 +88,8 @@ impl Forecast {
     /// Jobs a second; `None` while nothing is known.
     pub(super) fn rate(&self) -> Option<f64> {
         let last = self.last?;
-        let rate = match self.measured {
-            Some((rate, workers)) => rate * last.workers as f64 / workers as f64,
+        let rate = match &self.measured {
+            Some(measured) => measured.rate(last.workers),
             None => last.speed * PRUDENCE,
         };
         let share = if last.bulk_waits { BESIDE_BULK } else { 1.0 };
@@ -105,24 +131,44 @@ mod tests {
         Observation { at, ahead: 0, waiting: 0, bulk_waits: false, settled: 0, speed: 100.0, workers: 1 }
     }
 
+    /// Under load, with so much settled till then.
+    fn busy(at: Instant, settled: u64, workers: usize) -> Observation {
+        Observation { ahead: 500, waiting: 400, settled, workers, ..idle(at) }
+    }
+
     #[test]
     fn the_rate_is_what_was_settled_while_jobs_waited() {
         let now = Instant::now();
         let mut forecast = Forecast::default();
-        let observe = |second: u32, settled, workers| Observation {
-            ahead: 500,
-            waiting: 400,
-            settled,
-            workers,
-            ..idle(now + SECOND * second)
-        };
-        forecast.observe(observe(0, 0, 1));
-        forecast.observe(observe(1, 40, 1));
-        assert_eq!(forecast.rate(), Some(40.0));
-        assert_eq!(forecast.wait(now + SECOND), Some(Duration::from_millis(12_500)));
+        forecast.observe(busy(now, 0, 1));
+        assert_eq!(forecast.rate(), Some(70.0));
+        forecast.observe(busy(now + SECOND, 40, 1));
+        let rate = forecast.rate().unwrap();
+        assert!(rate > 40.0 && rate < 50.0, "{rate}: what the workers say still counts a little");
+        (2..20).for_each(|second| forecast.observe(busy(now + SECOND * second, 40 * u64::from(second), 1)));
+        let rate = forecast.rate().unwrap();
+        assert!((rate - 40.0).abs() < 0.1, "{rate}");
+        assert!((forecast.wait(now + SECOND * 19).unwrap().as_secs_f64() - 12.5).abs() < 0.1);
         // Another worker joins: as fast again, until that is measured too.
-        forecast.last = Some(observe(1, 40, 2));
-        assert_eq!(forecast.rate(), Some(80.0));
+        forecast.last = Some(busy(now + SECOND * 19, 40 * 19, 2));
+        assert!((forecast.rate().unwrap() - 80.0).abs() < 0.2);
+    }
+
+    #[test]
+    fn a_batch_that_takes_long_is_no_standstill() {
+        let now = Instant::now();
+        let mut forecast = Forecast::default();
+        // Looked at every quarter of a second; eight jobs end together every 1.5 s.
+        let looks = (0..60).map(|look| busy(now + SECOND * look / 4, u64::from(look / 6 * 8), 1));
+        let rates: Vec<f64> = looks
+            .filter_map(|look| {
+                forecast.observe(look);
+                forecast.rate()
+            })
+            .collect();
+        let (least, most) =
+            rates[24..].iter().fold((f64::MAX, 0f64), |(least, most), rate| (least.min(*rate), most.max(*rate)));
+        assert!(least > 8.0 / 1.5 * 0.7 && most < 8.0 / 1.5 * 1.6, "{least} to {most}");
     }
 
     #[test]
