@@ -136,11 +136,15 @@ impl Crew {
         let fixed = wide.input().fixed_batch;
         let most = limit.min(fixed.unwrap_or(limit)).max(1);
         let wide_curve = curve(from_mut(&mut wide), most, fixed, budget)?;
-        let alone = Shape { narrow: 0, wide_rows: 0, wide_batch: most, narrow_batch: 0 };
-        let (wide_best, wide_speed) = best(&wide_curve, 1);
+        let (wide_batch, wide_speed) = match runtime.device() {
+            Device::Cpu => likely_best(&wide_curve, 1),
+            // What a GPU gains from large batches, it gains from the largest.
+            _ => (most, best(&wide_curve, 1).1),
+        };
+        let alone = Shape { narrow: 0, wide_rows: 0, wide_batch, narrow_batch: 0 };
         log_curve(model, "wide", 1, wanted.threads, &wide_curve);
         if !several {
-            settle(from_mut(&mut wide), most, budget)?;
+            settle(from_mut(&mut wide), wide_batch, budget)?;
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
@@ -150,15 +154,15 @@ impl Crew {
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
         let (narrow_batch, narrow_speed) = likely_best(&narrow_curve, narrow.len());
         if narrow_speed < wide_speed * (1.0 - CHANCE) {
-            tracing::debug!(wide_best, "narrow sessions are not worth their memory");
+            tracing::debug!(wide_batch, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
-            settle(from_mut(&mut wide), most, budget)?;
+            settle(from_mut(&mut wide), wide_batch, budget)?;
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
         let wide_rows = crossover(&wide_curve, &narrow_curve, narrow.len());
-        let shape = Shape { narrow: narrow.len(), wide_rows, wide_batch: most, narrow_batch };
+        let shape = Shape { narrow: narrow.len(), wide_rows, wide_batch, narrow_batch };
         settle(from_mut(&mut wide), shape.wide_usual(), budget)?;
         settle(&mut narrow, narrow_batch, budget)?;
         let known = Measured { shape, image_ms: per_image_ms(wide_speed.max(narrow_speed)) };
