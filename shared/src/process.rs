@@ -9,6 +9,8 @@ pub mod shutdown;
 pub mod spans;
 pub mod telemetry;
 
+use std::time::Duration;
+
 /// Exit code for a configuration that cannot be right (`EX_CONFIG`).
 pub const EXIT_CONFIG: u8 = 78;
 /// Exit code when something needed is not there (`EX_UNAVAILABLE`).
@@ -27,6 +29,20 @@ pub fn available_cores() -> usize {
 /// The machine's name, as far as it can be told.
 pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// How late the kernel may wake this thread, and whatever it becomes or starts, after a pause. Where the kernel
+/// cannot, nothing happens.
+pub fn set_timer_slack(slack: Duration) {
+    #[cfg(target_os = "linux")]
+    {
+        let nanoseconds = u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX);
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(nanoseconds));
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = slack;
+    }
 }
 
 /// Asks the kernel to send this process SIGTERM when the one that started it is gone, so that

@@ -116,6 +116,16 @@ fn killed_without_a_chance_it_still_leaves_nothing_behind() {
     eventually("every child ends with it", || processes_of(&data).is_empty());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_part_starts_with_the_timers_it_is_given() {
+    let told = Command::new(binary("shoal"))
+        .args(["follow", "--timer-slack=1000us", "cat", "/proc/self/timerslack_ns"])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&told.stdout).trim(), "1000000", "{told:?}");
+}
+
 #[test]
 fn complaints_are_one_sentence() {
     let data = tempfile::tempdir().unwrap();

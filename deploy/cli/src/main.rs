@@ -2,10 +2,11 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, tune, up, users, why};
-use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, telemetry};
+use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, set_timer_slack, telemetry};
 use shoal_worker::model::prepare_environment;
 
 #[derive(Parser)]
@@ -54,6 +55,9 @@ enum Command {
     /// Run a program that ends when this process's parent does
     #[command(hide = true)]
     Follow {
+        /// How late its timers may be
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        timer_slack: Option<Duration>,
         program: String,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -66,8 +70,9 @@ fn main() -> ExitCode {
         return ExitCode::from(EXIT_UNAVAILABLE);
     }
     let done = match Cli::parse().command {
-        Command::Follow { program, args } => {
+        Command::Follow { timer_slack, program, args } => {
             follow_parent();
+            timer_slack.into_iter().for_each(set_timer_slack);
             Err(std::process::Command::new(program).args(args).exec().into())
         }
         command => run(command),

@@ -31,6 +31,7 @@ pub(super) struct Service {
     args: Vec<String>,
     environment: Vec<(&'static str, String)>,
     listener: Option<Arc<TcpListener>>,
+    timer_slack: Option<Duration>,
     replacement: Replacement,
 }
 
@@ -47,8 +48,14 @@ pub(super) enum Replacement {
 
 impl Service {
     pub(super) fn new(name: &'static str, program: PathBuf) -> Self {
-        let replacement = Replacement::None;
-        Self { name, program, args: Vec::new(), environment: Vec::new(), listener: None, replacement }
+        let (args, environment, replacement) = (Vec::new(), Vec::new(), Replacement::None);
+        Self { name, program, args, environment, listener: None, timer_slack: None, replacement }
+    }
+
+    /// How late its timers may be.
+    pub(super) fn timer_slack(mut self, slack: Duration) -> Self {
+        self.timer_slack = Some(slack);
+        self
     }
 
     /// A listening socket, passed as standard input: it outlives the process that accepts on it.
@@ -90,6 +97,7 @@ impl Service {
         // order; and bound to this process, so that killing it leaves nothing behind.
         let child = Command::new(&launch.shoal)
             .arg("follow")
+            .args(self.timer_slack.map(|slack| format!("--timer-slack={}us", slack.as_micros())))
             .arg(&self.program)
             .args(&self.args)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
