@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::curve::{CHANCE, best, crossover, curve, likely_best, log_curve, per_image_ms, run_all, settle};
+use super::curve::{best, crossover, curve, likely_best, log_curve, per_image_ms, run_all, settle};
 use super::engine::Engine;
 use super::tuning::{Choice, Part};
 use super::{Device, Model, ModelSession, Runtime, Threads};
 use crate::pipeline::Shape;
 use crate::serving::CpuBudget;
 
+/// So fast narrow sessions must be in relation to the wide one to be worth their memory. While they are measured nobody else
+/// wants the cores, and threads that wait for each other cost nothing; under load it is the other way round.
+const WORTH_HAVING: f64 = 0.67;
 /// Models beyond this size have one session only, unless sessions share the weights.
 pub const LARGEST_COPIED: usize = 256 << 20;
 
@@ -153,7 +156,7 @@ impl Crew {
         let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed, budget)?;
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
         let (narrow_batch, narrow_speed) = likely_best(&narrow_curve, narrow.len());
-        if narrow_speed < wide_speed * (1.0 - CHANCE) {
+        if narrow_speed < wide_speed * WORTH_HAVING {
             tracing::debug!(wide_batch, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
             wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;

@@ -86,7 +86,7 @@ pub(super) fn best(curve: &Curve, sessions: usize) -> (usize, f64) {
 /// nothing, and with less, large ones lose a tenth.
 const USUAL: usize = 4;
 /// What may be chance when each size was run twice, on a machine with neighbours.
-pub(super) const CHANCE: f64 = 0.2;
+const CHANCE: f64 = 0.2;
 
 /// As [`best`], when little was measured: what is usual, unless another batch is faster by more than chance.
 pub(super) fn likely_best(curve: &Curve, sessions: usize) -> (usize, f64) {
