@@ -13,8 +13,8 @@ use crate::pipeline::Shape;
 use crate::serving::CpuBudget;
 
 /// So fast narrow sessions must be in relation to the wide one to be worth their memory. While they are measured nobody else
-/// wants the cores, and threads that wait for each other cost nothing; under load it is the other way round.
-const WORTH_HAVING: f64 = 0.67;
+/// wants the cores, and threads that wait for each other cost nothing; under load, beside decoding, it is the other way round.
+pub(super) const WORTH_HAVING: f64 = 0.67;
 /// Models beyond this size have one session only, unless sessions share the weights.
 pub const LARGEST_COPIED: usize = 256 << 20;
 

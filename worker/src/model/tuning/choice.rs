@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::combination::{Combination, Row};
+use crate::model::crew::WORTH_HAVING;
 use crate::model::curve::{crossover, per_image_ms};
 use crate::model::engine::{Engine, Library};
 
 /// What is less in the standard way must be so much faster to be worth it: measurements are never still.
 const WORTH_IT: f64 = 1.03;
-/// Sessions side by side that are a little slower are worth having all the same: nobody waits for a long batch.
+/// What is a little slower is as good when it is better otherwise.
 const AS_GOOD: f64 = 0.97;
 
 /// Sessions of one kind.
@@ -76,7 +77,7 @@ fn best_of(rows: &[&Row]) -> Option<(Choice, f64)> {
     let busy = others.reduce(|best, next| if faster(next, best) { next } else { best });
     let (wide_batch, wide_speed) = wide.best();
     let is_worth_it = |row: &&Row| {
-        let needed = if row.of.sessions > 1 { AS_GOOD } else { WORTH_IT };
+        let needed = if row.of.sessions > 1 { WORTH_HAVING } else { WORTH_IT };
         row.best().1 >= wide_speed * needed
     };
     let choice = match busy.filter(is_worth_it) {
@@ -157,6 +158,12 @@ mod tests {
         let rows = [row(BF16, (1, 2), [10.0, 19.0, 37.0]), row(BF16, (2, 1), [40.0, 80.0, 160.0])];
         let choice = choose(&rows, |_| true).unwrap();
         assert_eq!((choice.narrow, choice.wide.batch), (None, 4));
+    }
+
+    #[test]
+    fn side_by_side_they_may_be_slower_while_nobody_else_wants_the_cores() {
+        let rows = [row(Engine::CPU, (1, 2), [10.0, 19.0, 36.0]), row(Engine::CPU, (2, 1), [20.0, 38.0, 95.0])];
+        assert_eq!(choose(&rows, |_| true).unwrap().narrow.unwrap().of.sessions, 2);
     }
 
     #[test]
