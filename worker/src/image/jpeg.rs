@@ -5,6 +5,7 @@ mod blocks;
 mod codes;
 mod colour;
 mod frame;
+mod party;
 mod plane;
 mod scaled;
 mod steps;
