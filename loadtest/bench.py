@@ -11,11 +11,14 @@ on the same cores.
     BASELINE=1 make bench                               also the systems replaced, with this model (loadtest/baseline/)
     ROUNDS=1 SECONDS_EACH=2 DOCS=/tmp/x make bench      a rehearsal, written elsewhere
     MODELS_DIR=.shoal/models MODELS=a,b make bench      also these models, with the profiles that lie beside them
+
+Where OpenVINO is in .tools (deploy/setup.sh --fast) and is faster here, also fp32 in the profile of `shoal tune`.
 """
 import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import statistics
 import tempfile
@@ -40,18 +43,18 @@ SHAPES = [(1, CORES, 8, CORES), (CORES, 1, 4, CORES), (CORES, 1, 8, CORES), (COR
 ONE_BY_ONE = (0, CORES, 1, 1)
 
 
-def limit(work, model, image, shape):
-    found = float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, *shape))
+def limit(work, model, image, shape, engine="cpu"):
+    found = float(output(BIN / "examples/limit", model, work / "models", image, SECONDS, *shape, engine))
     if found == 0:
         raise SystemExit(f"no batch was done in {SECONDS:g} s: raise SECONDS_EACH")
     return found
 
 
-def best_shape(work, model, image):
+def best_shape(work, model, image, engine="cpu"):
     """The fastest of two passes, there and back."""
     speeds = {shape: [] for shape in SHAPES}
     for shape in [*SHAPES, *reversed(SHAPES)]:
-        speeds[shape].append(limit(work, model, image, shape))
+        speeds[shape].append(limit(work, model, image, shape, engine))
     return max(SHAPES, key=lambda shape: statistics.mean(speeds[shape]))
 
 
@@ -98,6 +101,41 @@ def resnet(work, image, model, with_baseline):
                 bare = lambda n=n: rate(f"http://127.0.0.1:{BARE_PORT}", n, False)
                 found.round(bare, [(f"repeated_rps_{n}", lambda n=n: rate(url, n, False))], backwards)
     return {"shape": shape, "rows": found.rows}
+
+
+def tuned(work, model):
+    """A copy of the model with the fastest profile for this machine, and what it computes with; None where that is what
+    the file says. Its weights are made up, so how close its answers are means nothing and is no bound here."""
+    name = f"{model}-fast"
+    folder = shutil.copytree(work / "models" / model, work / "models" / name)
+    manifest = folder / "manifest.toml"
+    manifest.write_text(manifest.read_text().replace(f'"{model}"', f'"{name}"'))
+    images = work / "images"
+    images.mkdir()
+    for number in range(16):
+        rig.photograph(images / f"{number}.jpg", 500 + number, 375, 58_000)
+    said = output(BIN / "shoal", "tune", name, "--images", images, "--precision", "fast", "--agreement", 0, "--difference", 1,
+                  "--seconds", 10 * SECONDS, "--models-dir", work / "models")
+    print(said, flush=True)
+    engine = re.search(r"^under load: (.+?),", said, re.MULTILINE)[1].replace(" ", "-")
+    return None if engine == "cpu" else (name, engine)
+
+
+def fast(work, image, model, name, engine):
+    """The same file in its profile, between runs of the limit as the file says and of the limit in that profile's numbers."""
+    found = Sandwich()
+    with rig.fleet(work, name, PORT) as fleet:
+        rate = lambda n: rig.load(fleet.url, image, n, SECONDS)["requests_per_second"]
+        rate(8)
+        shape, fast_shape = best_shape(work, model, image), best_shape(work, name, image, engine)
+        fast_limit = lambda shape=fast_shape: limit(work, name, image, shape, engine)
+        for number in range(ROUNDS):
+            backwards = number % 2 == 1
+            rows = [("limit", fast_limit), *((f"rps_{n}", lambda n=n: rate(n)) for n in reversed(CONNECTIONS))]
+            found.round(lambda: limit(work, model, image, shape), rows, backwards)
+            found.round(fast_limit, [("of_fast_64", lambda: rate(64))], backwards)
+            found.round(lambda: fast_limit(ONE_BY_ONE), [("p50_1_ms", lambda: rig.load(fleet.url, image, 1, SECONDS)["p50_ms"])], backwards)
+    return {"engine": engine, "shape": shape, "fast_shape": fast_shape, "rows": found.rows}
 
 
 def path(work, images):
@@ -151,7 +189,7 @@ def markdown(results):
     for name, found in results["models"].items():
         rows, shape = found["rows"], found["shape"]
         lines += [f"## ResNet-50, {name}", "",
-                  f"The limit: {shape[0]} session(s) of {shape[1]} thread(s), batches of {shape[2]}, {shape[3]} decode thread(s).", ""]
+                  f"The limit: {shape_in_words(shape)}.", ""]
         lines += table(["every body different, images/s", *(f"at {n}" for n in CONNECTIONS), *(f"of the limit, at {n}" for n in CONNECTIONS)])
         lines.append(cells(["limit beside it", *(of(rows, f"rps_{n}", "against", 1) for n in CONNECTIONS), "1", "1", "1"]))
         for who, prefix in [("Shoal", ""), ("baseline, 1 worker", "baseline1_"), ("baseline, 2 workers", "baseline2_")]:
@@ -170,6 +208,8 @@ def markdown(results):
         for who, key, digits in [("a bare handler that hashes", "against", 0), ("Shoal", "value", 0), ("ratio", "ratio", 2)]:
             lines.append(cells([who, *(of(rows, f"repeated_rps_{n}", key, digits) for n in CONNECTIONS)]))
         lines.append("")
+    if results["fast"]:
+        lines += fast_in_words(results["fast"])
     lines += ["## The path itself", "", "The digit model at 64 connections, every body different, between two runs of what NATS alone can do: as many bytes through a",
               "work queue in a file and back, 64 at a time, with nothing done to them (`nats/examples/bare_loop.rs`).", ""]
     lines += table(["", "a bare loop, jobs/s", "Shoal, requests/s", "ratio"])
@@ -184,6 +224,22 @@ def markdown(results):
     for name, runs in results["path"].items():
         lines.append(cells([name, *(spread([run[part] for run in runs], 0) for part in parts)]))
     return "\n".join(lines)
+
+
+def fast_in_words(found):
+    rows, engine = found["rows"], found["engine"].replace("-", " ")
+    lines = ["## ResNet-50, the fp32 file in the profile that `shoal tune` chose", "",
+             f"It computes with {engine}. The limit as the file says: {shape_in_words(found['shape'])}; with {engine}: {shape_in_words(found['fast_shape'])}.", ""]
+    lines += table(["every body different", "images/s", "of the limit as the file says, beside it"])
+    names = [("the loop in one process", "limit"), *((f"Shoal at {n}", f"rps_{n}") for n in CONNECTIONS)]
+    lines += [cells([name, of(rows, key, "value", 1), of(rows, key, "ratio", 2)]) for name, key in names]
+    alone = spread([row["value"] - row["against"] for row in rows["p50_1_ms"]], 1)
+    return [*lines, "", f"At 64 connections {of(rows, 'of_fast_64', 'ratio', 2)} of the loop with {engine}. One at a time, p50: "
+            f"{of(rows, 'p50_1_ms', 'against', 1)} ms in one process, {of(rows, 'p50_1_ms', 'value', 1)} ms by HTTP, {alone} over.", ""]
+
+
+def shape_in_words(shape):
+    return f"{shape[0]} session(s) of {shape[1]} thread(s), batches of {shape[2]}, {shape[3]} decode thread(s)"
 
 
 def cells(texts):
@@ -211,8 +267,10 @@ def main():
             models[name] = name
         bare = [BIN / "examples/bare", BARE_PORT]
         with rig.running(bare, work / "bare.log", lambda log: time.sleep(0.5) or True):
+            profile = tuned(work, models["fp32"]) if (rig.ROOT / ".tools/onnxruntime-openvino").exists() else None
             found = {name: resnet(work, photo, model, BASELINE and name not in MORE_MODELS) for name, model in models.items()}
         results = {**rig.provenance(), "rounds": ROUNDS, "seconds_each": SECONDS, "models": found,
+                   "fast": fast(work, photo, models["fp32"], *profile) if profile else None,
                    "path": path(work, {"1 KB JPEG": small, "58 KB JPEG": photo})}
     page = (f"# Benchmark\n\n{rig.said(results)}. Medians of {ROUNDS} rounds of {SECONDS:g} s a run, in brackets the lowest and highest; every run "
             "stands between two of what it is held against, and ratios are taken with the mean of these. Written by `make bench`; what "

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use shoal_testkit::models;
-use shoal_worker::model::{Crew, Device, Model, ModelSession, ModelStore, Runtime, Threads, Wanted};
+use shoal_worker::model::{Crew, Device, Engine, Model, ModelSession, ModelStore, Runtime, Threads, Wanted};
 use shoal_worker::serving::CpuBudget;
 
 const ONE: Threads = Threads { intra: 1, spin: false };
@@ -29,7 +29,7 @@ fn load(dir: &Path, int8: bool) -> Model {
 
 fn optimised(dir: &Path, home: &Path) -> Model {
     let mut model = load(dir, true);
-    model.optimise(runtime(), home);
+    model.optimise(runtime(), home, Engine::CPU);
     model
 }
 
@@ -45,8 +45,8 @@ fn the_answers_are_the_same_bit_by_bit() {
     let dir = tempfile::tempdir().unwrap();
     for int8 in [false, true] {
         let mut model = load(dir.path(), int8);
-        model.optimise(runtime(), &dir.path().join("optimised"));
-        let shared = model.optimised.as_ref().unwrap().session(runtime(), ONE).unwrap();
+        model.optimise(runtime(), &dir.path().join("optimised"), Engine::CPU);
+        let shared = model.optimised.as_ref().unwrap().session(runtime(), ONE, Engine::CPU).unwrap();
         let own = runtime().session(&model.onnx, ONE).unwrap();
         let [shared, own] = [shared, own].map(|one| ModelSession::new(one, &model.manifest, 0).unwrap());
         assert_eq!(answers(shared), answers(own));
@@ -67,7 +67,7 @@ fn it_is_made_once_and_again_when_it_was_damaged() {
 
     fs::File::options().write(true).open(folder.join("weights.bin")).unwrap().set_len(size / 2).unwrap();
     let again = optimised(dir.path(), &home);
-    assert!(again.optimised.unwrap().session(runtime(), ONE).is_ok());
+    assert!(again.optimised.unwrap().session(runtime(), ONE, Engine::CPU).is_ok());
     assert_eq!(fs::metadata(folder.join("weights.bin")).unwrap().len(), size);
 
     // Another release of ONNX Runtime, another processor: what nobody uses any more goes.

@@ -45,7 +45,8 @@ pub struct Worker {
 fn load_runtime(config: &WorkerConfig, store: &ModelStore) -> Result<Runtime, RuntimeError> {
     let machine = Machine::this(config.session_threads());
     let folders: Vec<_> = config.served_models().iter().flat_map(|name| store.folders(name)).collect();
-    Runtime::load_library(config.device, library_wanted(&folders, &machine, config.device))
+    let library = library_wanted(&folders, &machine, config.device);
+    Ok(Runtime::load_library(config.device, library)?.keep_engines_in(store.optimised_folder()))
 }
 
 impl Worker {

@@ -13,6 +13,7 @@ mod postprocess;
 mod runtime;
 mod session;
 mod store;
+mod tensorrt;
 
 pub mod tuning;
 

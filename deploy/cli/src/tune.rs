@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use shoal_shared::manifest::{Exactness, Manifest};
 use shoal_shared::names::ModelName;
 use shoal_shared::process::{VERSION, available_cores};
-use shoal_worker::model::tuning::{Bounds, LibraryFile, Profile, Row, choose};
+use shoal_worker::model::tuning::{Bounds, Held, LibraryFile, Profile, Row, choose};
 use shoal_worker::model::{Engine, Library, MANIFEST, Machine, Model, ModelStore};
 
 use measuring::Measuring;
@@ -31,6 +31,12 @@ pub struct Options {
     /// of `exact` [default: as the manifest says]
     #[arg(long, value_parser = promise)]
     precision: Option<Exactness>,
+    /// With `fast`: part of the images whose first class must stay the same [default: 0.995]
+    #[arg(long, value_parser = part)]
+    agreement: Option<f64>,
+    /// With `fast`: how far any class's probability may move [default: 0.05]
+    #[arg(long, value_parser = part)]
+    difference: Option<f64>,
     /// Time to measure speed in, seconds; building the sessions comes on top
     #[arg(long, default_value_t = 60.0)]
     seconds: f64,
@@ -53,6 +59,22 @@ fn promise(text: &str) -> Result<Exactness, String> {
     }
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| "must be a number from 0 to 1".into())
+}
+
+/// How close answers must be.
+fn bounds(options: &Options, promise: Exactness) -> anyhow::Result<Bounds> {
+    let usual = Bounds::of(promise);
+    let is_other = options.agreement.is_some() || options.difference.is_some();
+    ensure!(!(promise.is_exact() && is_other), "exact answers have no bounds of their own: --precision fast has");
+    Ok(Bounds {
+        agreement: options.agreement.unwrap_or(usual.agreement),
+        difference: options.difference.map_or(usual.difference, |difference| difference as f32),
+    })
+}
+
 /// Measures, prints what was measured, writes the profile.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(options.seconds > 0.0 && options.seconds.is_finite(), "--seconds must be more than 0");
@@ -68,7 +90,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             options.model
         );
     }
-    let bounds = Bounds::of(promise);
+    let bounds = bounds(options, promise)?;
     let images = images::of(&options.images, &model)?;
     let machine = Machine::this(threads);
     println!("{}, precision {}, on {}", options.model, promise.as_str(), machine.in_words());
@@ -89,10 +111,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let mut measuring = Measuring::begin(options.models_dir.clone(), model.manifest.name.clone(), threads, images)?;
     let agreement = measuring.agreement()?;
-    let passes =
-        |engine: Engine| agreement.iter().any(|held| held.engine == engine && held.objection(promise).is_none());
+    let is_close = |held: &Held| held.objection(promise, &bounds).is_none();
+    let passes = |engine: Engine| agreement.iter().any(|held| held.engine == engine && is_close(held));
     let rows = measuring.speed(options.seconds, model.onnx.len(), passes)?;
-    print!("{}", table::in_words(&rows, &agreement, promise));
+    print!("{}", table::in_words(&rows, &agreement, (promise, &bounds)));
     let choice = choose(&rows, passes).context("no way to compute this model passes, not even the standard one")?;
     print!("{}", table::chosen(&choice, &rows));
     if options.dry_run {

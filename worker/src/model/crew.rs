@@ -189,8 +189,8 @@ fn session(runtime: &Runtime, model: &Model, threads: Threads) -> anyhow::Result
 }
 
 fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> anyhow::Result<ModelSession> {
-    let mapped = model.optimised.as_ref().filter(|_| how.1 == Engine::CPU);
-    let session = match mapped.map(|optimised| optimised.session(runtime, how.0)) {
+    let mapped = model.optimised.as_ref().filter(|optimised| optimised.is_for(how.1));
+    let session = match mapped.map(|optimised| optimised.session(runtime, how.0, how.1)) {
         Some(Ok(session)) => session,
         Some(Err(error)) => {
             tracing::warn!(model.name = %model.manifest.name, %error, "weights not shared: the file is read instead");

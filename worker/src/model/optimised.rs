@@ -1,5 +1,6 @@
-//! A model as ONNX Runtime has optimised it for this kind of machine, its weights in a file beside the graph.
-//! Sessions map that file: all of them, in every worker of the host, share its pages, and none optimises again.
+//! A model with its weights in a file beside the graph, as ONNX Runtime has optimised it for this kind of machine or as
+//! OpenVINO wants it. Sessions map that file: all of them, in every worker of the host, share its pages, and none
+//! optimises again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use ort::session::builder::GraphOptimizationLevel;
 use sha2::{Digest as _, Sha256};
 
 use super::tuning::LibraryFile;
-use super::{Device, Library, Machine, Measured, Model, Precision, Runtime, RuntimeError, Threads, Wanted};
+use super::{Engine, Machine, Measured, Model, Precision, Provider, Runtime, RuntimeError, Threads, Wanted};
 
 /// Models below this size take no memory worth sharing, bytes.
 const SMALLEST: usize = 1 << 20;
@@ -33,21 +34,41 @@ const WEIGHTS: &str = "weights.bin";
 /// Holds the sizes of the other two; its time is that of the last use.
 const SEAL: &str = "sizes";
 
-/// A folder with an optimised model that is whole.
+/// What is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Operators fused, weights rearranged: for ONNX Runtime's own kernels.
+    Computed,
+    /// As the file says: OpenVINO does all that itself, and would copy weights that lie in memory.
+    Written,
+}
+
+impl Form {
+    fn of(engine: Engine) -> Option<Self> {
+        match engine.provider {
+            Provider::Cpu => Some(Form::Computed),
+            Provider::OpenVino => Some(Form::Written),
+            Provider::Cuda | Provider::TensorRt => None,
+        }
+    }
+}
+
+/// A folder with a model in one of these forms that is whole.
 #[derive(Debug, Clone)]
 pub struct Optimised {
     folder: PathBuf,
+    form: Form,
 }
 
 impl Model {
-    /// Finds or makes the optimised form below `home`. Nothing depends on it: where it cannot be had, sessions are
-    /// built from the model's file, each with weights of its own.
-    pub fn optimise(&mut self, runtime: &Runtime, home: &Path) {
-        let by_standard_kernels = (runtime.library(), runtime.device()) == (Library::Standard, Device::Cpu);
-        if self.onnx.len() < SMALLEST || !by_standard_kernels {
+    /// Finds or makes the form that an engine wants below `home`. Nothing depends on it: where it cannot be had,
+    /// sessions are built from the model's file, each with weights of its own.
+    pub fn optimise(&mut self, runtime: &Runtime, home: &Path, engine: Engine) {
+        let Some(form) = Form::of(engine).filter(|_| self.onnx.len() >= SMALLEST) else { return };
+        if self.optimised.as_ref().is_some_and(|known| known.form == form) {
             return;
         }
-        match Optimised::of(self, runtime, home) {
+        match Optimised::of(self, runtime, home, form) {
             Ok(optimised) => self.optimised = Some(optimised),
             Err(error) => {
                 let (name, home) = (&self.manifest.name, home.display());
@@ -68,15 +89,15 @@ impl Optimised {
         &self.folder
     }
 
-    fn of(model: &Model, runtime: &Runtime, home: &Path) -> Result<Self, RuntimeError> {
-        let folder = home.join(key(model, runtime));
+    fn of(model: &Model, runtime: &Runtime, home: &Path, form: Form) -> Result<Self, RuntimeError> {
+        let folder = home.join(key(model, runtime, form));
         if is_whole(&folder) {
             // Only to know what has not been used for long.
             let _ = File::open(folder.join(SEAL)).and_then(|seal| seal.set_modified(SystemTime::now()));
-            return Ok(Self { folder });
+            return Ok(Self { folder, form });
         }
         let partial = folder.with_extension(format!("partial-{}", std::process::id()));
-        let made = make(model, runtime, &partial).and_then(|()| {
+        let made = make(model, runtime, &partial, form).and_then(|()| {
             let _ = fs::remove_dir_all(&folder);
             let renamed = fs::rename(&partial, &folder);
             // Another worker of this host may have been faster.
@@ -87,7 +108,7 @@ impl Optimised {
         }
         made.map_err(|error| RuntimeError::Model(error.to_string()))?;
         forget_unused(home, &folder);
-        Ok(Self { folder })
+        Ok(Self { folder, form })
     }
 
     /// What the sessions of such a worker were measured to do, on this kind of machine and not long ago: a worker that
@@ -108,11 +129,16 @@ impl Optimised {
         }
     }
 
+    /// Whether an engine computes from this form.
+    pub fn is_for(&self, engine: Engine) -> bool {
+        Form::of(engine) == Some(self.form)
+    }
+
     /// Builds a session that maps the weights.
-    pub fn session(&self, runtime: &Runtime, threads: Threads) -> Result<Session, RuntimeError> {
+    pub fn session(&self, runtime: &Runtime, threads: Threads, engine: Engine) -> Result<Session, RuntimeError> {
         let build = || -> Result<Session, Box<dyn std::error::Error>> {
-            let builder = runtime.builder(threads)?;
-            // All that there is to optimise has been.
+            let builder = runtime.builder_for(threads, engine, None)?;
+            // All that there is to optimise has been, or is OpenVINO's business.
             Ok(builder
                 .with_optimization_level(GraphOptimizationLevel::Disable)?
                 .commit_from_file(self.folder.join(GRAPH))?)
@@ -126,25 +152,30 @@ fn measured_file(by: Wanted) -> String {
 }
 
 /// Whatever the optimised form depends on.
-fn key(model: &Model, runtime: &Runtime) -> String {
+fn key(model: &Model, runtime: &Runtime, form: Form) -> String {
     let library = LibraryFile::here(runtime.library()).map(|library| (library.file, library.bytes));
     // The number of threads makes no difference.
-    let text = format!("{VERSION}\n{}\n{}\n{library:?}", model.digest, Machine::this(0).digest());
+    let text = format!("{VERSION}\n{form:?}\n{}\n{}\n{library:?}", model.digest, Machine::this(0).digest());
     hex::encode(&Sha256::digest(text)[..16])
 }
 
-fn make(model: &Model, runtime: &Runtime, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
+fn make(model: &Model, runtime: &Runtime, folder: &Path, form: Form) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
     let one = Threads { intra: 1, spin: false };
+    let (level, rearranged) = match form {
+        Form::Computed => (GraphOptimizationLevel::All, "1"),
+        Form::Written => (GraphOptimizationLevel::Disable, "0"),
+    };
     let session = runtime
         .builder(one)?
+        .with_optimization_level(level)?
         // It warns of what is meant here: a file for this kind of machine only.
         .with_log_level(LogLevel::Error)?
         .with_optimized_model_path(folder.join(GRAPH))?
         .with_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)?
         .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", SMALLEST_WEIGHTS)?
         // Weights that kernels rearrange are written down as they are computed with.
-        .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
+        .with_config_entry("session.save_external_prepacked_constant_initializers", rearranged)?
         .commit_from_memory(&model.onnx)?;
     drop(session);
     // After a power cut a file is whole, or not there.
@@ -163,6 +194,14 @@ fn sizes(folder: &Path) -> std::io::Result<String> {
 fn is_whole(folder: &Path) -> bool {
     let seal = fs::read_to_string(folder.join(SEAL));
     matches!((seal, sizes(folder)), (Ok(seal), Ok(sizes)) if seal == sizes)
+}
+
+/// Begins to use a folder below `home` in which something else keeps what it made of a model.
+pub(super) fn begin_use(home: &Path, folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join(SEAL), "")?;
+    forget_unused(home, folder);
+    Ok(())
 }
 
 /// Removes what has not been used for long, but for `used`. Sessions that map it keep what they have.

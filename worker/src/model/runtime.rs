@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::embedded::DIGITS;
 use super::engine::{Engine, Library, Numbers, Provider};
 use super::machine::Machine;
-use super::openvino;
+use super::{openvino, tensorrt};
 
 /// Why the runtime cannot be used.
 #[derive(Debug, Error)]
@@ -95,6 +95,7 @@ pub struct Runtime {
     device: Device,
     library: Library,
     path: PathBuf,
+    engines: Option<PathBuf>,
 }
 
 impl Runtime {
@@ -113,10 +114,16 @@ impl Runtime {
         let builder = ort::init_from(&path).map_err(|error| failed(error.to_string()))?;
         let environment =
             builder.with_name("shoal").with_telemetry(false).build().map_err(|error| failed(error.to_string()))?;
-        let mut runtime = Self { environment, device: Device::Cpu, library, path };
+        let mut runtime = Self { environment, device: Device::Cpu, library, path, engines: None };
         runtime.device = runtime.choose(device)?;
         tracing::info!(library = %runtime.path.display(), device = ?runtime.device, "ONNX Runtime loaded, telemetry off");
         Ok(runtime)
+    }
+
+    /// Engines that are built for a device, which may take minutes, are kept below `home`.
+    pub fn keep_engines_in(mut self, home: PathBuf) -> Self {
+        self.engines = Some(home);
+        self
     }
 
     /// Where sessions run.
@@ -185,11 +192,23 @@ impl Runtime {
     }
 
     fn build(&self, onnx: &[u8], threads: Threads, engine: Engine) -> Result<Session, Box<dyn std::error::Error>> {
+        let home = self.engines.as_deref().filter(|_| engine.provider == Provider::TensorRt);
+        let engines = home.and_then(|home| tensorrt::engines_folder(home, onnx));
+        Ok(self.builder_for(threads, engine, engines.as_deref())?.commit_from_memory(onnx)?)
+    }
+
+    /// How a session is built that computes in a certain way; `engines` is where TensorRT keeps its own.
+    pub(super) fn builder_for(
+        &self,
+        threads: Threads,
+        engine: Engine,
+        engines: Option<&Path>,
+    ) -> Result<SessionBuilder, Box<dyn std::error::Error>> {
         let builder = self.builder(threads)?;
         // A provider that is not there is an error: a session that quietly computes in another way than was
         // chosen and measured would be worse.
         let cuda = || ep::CUDA::default().build().error_on_failure();
-        let mut builder = match engine.provider {
+        Ok(match engine.provider {
             Provider::Cpu => builder,
             Provider::OpenVino => {
                 let provider = openvino::provider(engine.numbers, threads.intra);
@@ -197,11 +216,10 @@ impl Runtime {
             }
             Provider::Cuda => builder.with_execution_providers([cuda()])?,
             Provider::TensorRt => {
-                let tensorrt = ep::TensorRT::default().with_fp16(engine.numbers == Numbers::F16);
+                let tensorrt = tensorrt::provider(engine.numbers, engines);
                 builder.with_execution_providers([tensorrt.build().error_on_failure(), cuda()])?
             }
-        };
-        Ok(builder.commit_from_memory(onnx)?)
+        })
     }
 
     /// Whether a device can be used, tried out with the embedded model: a library may know a device whose driver

@@ -92,10 +92,9 @@ impl Loader {
             }
             None => self.store.load(&identity.name)?,
         };
-        model.optimise(&self.runtime, &self.store.optimised_folder());
-        let crew = match self.by_profile(identity, &model) {
+        let crew = match self.by_profile(identity, &mut model) {
             Some(crew) => crew,
-            None => self.by_measuring(&model)?,
+            None => self.by_measuring(&mut model)?,
         };
         let copies = if model.shares_weights() { 1 } else { 1 + crew.narrow.len() };
         let bytes = (model.onnx.len() * copies) as u64;
@@ -103,7 +102,8 @@ impl Loader {
         Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
     }
 
-    fn by_measuring(&self, model: &Model) -> anyhow::Result<Crew> {
+    fn by_measuring(&self, model: &mut Model) -> anyhow::Result<Crew> {
+        model.optimise(&self.runtime, &self.store.optimised_folder(), self.runtime.engine());
         let here = self.measured.lock().get(&model.digest).copied();
         let on_disk = || model.optimised.as_ref()?.measured(self.wanted);
         let crew = match here.or_else(on_disk) {
@@ -125,7 +125,7 @@ impl Loader {
 
     /// The sessions of the model's profile for this machine, if there is one and it can be used. It may lie beside
     /// the version's files, or beside the model it was pushed from.
-    fn by_profile(&self, identity: &Identity, model: &Model) -> Option<Crew> {
+    fn by_profile(&self, identity: &Identity, model: &mut Model) -> Option<Crew> {
         let machine = Machine::this(self.wanted.threads);
         let pushed = identity.pushed.as_ref();
         let pushed = pushed.map(|pushed| self.store.pushed_folder(&BundleName::new(&identity.name, &pushed.digest)));
@@ -148,6 +148,7 @@ impl Loader {
                 return None;
             }
         };
+        model.optimise(&self.runtime, &self.store.optimised_folder(), profile.choice.wide.of.engine);
         match Crew::chosen(&self.runtime, model, self.wanted, &self.budget, &profile.choice) {
             Ok(crew) => {
                 tracing::info!(

@@ -1,11 +1,11 @@
 //! What was measured, for people.
 
 use shoal_shared::manifest::Exactness;
-use shoal_worker::model::tuning::{Choice, Held, Part, Row};
+use shoal_worker::model::tuning::{Bounds, Choice, Held, Part, Row};
 use shoal_worker::model::{Engine, Numbers};
 
 /// Every combination, and whether it may be used.
-pub(super) fn in_words(rows: &[Row], agreement: &[Held], promise: Exactness) -> String {
+pub(super) fn in_words(rows: &[Row], agreement: &[Held], promise: (Exactness, &Bounds)) -> String {
     let mut text = format!(
         "\n{:<10} {:<9} {:>8} {:>7} {:>6} {:>9} {:>9} {:>13} {:>10} {:>7}  USABLE\n",
         "PROVIDER", "PRECISION", "SESSIONS", "THREADS", "BATCH", "IMAGES/S", "ONE, MS", "AGREE", "OFF BY", "MB"
@@ -17,7 +17,7 @@ pub(super) fn in_words(rows: &[Row], agreement: &[Held], promise: Exactness) -> 
         let (batch, speed) = row.best();
         let alone = row.ms.first().copied().unwrap_or(f64::NAN);
         let agree = format!("{} of {}", held.agreement.agreed, held.agreement.images);
-        let usable = held.objection(promise).map_or("yes".to_owned(), |why| format!("no: {why}"));
+        let usable = held.objection(promise.0, promise.1).map_or("yes".to_owned(), |why| format!("no: {why}"));
         text.push_str(&format!(
             "{:<10} {:<9} {:>8} {:>7} {:>6} {:>9.1} {:>9.2} {:>13} {:>10.2e} {:>7}  {usable}\n",
             provider.as_str(),

@@ -69,6 +69,17 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// What it computes with.
+    fn engine(&self) -> Engine {
+        match self {
+            Task::Engines | Task::Reference { .. } => Engine::CPU,
+            Task::Answers { engine, .. } => *engine,
+            Task::Speed { of, .. } => of.engine,
+        }
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Outcome {
@@ -85,12 +96,13 @@ pub enum Outcome {
 /// Tries it.
 pub fn run(trial: &Trial) -> anyhow::Result<Outcome> {
     let device = if trial.library == Library::OpenVino { Device::Cpu } else { Device::Auto };
-    let (runtime, store) = (Runtime::load_library(device, trial.library)?, ModelStore::open(&trial.models_dir));
+    let store = ModelStore::open(&trial.models_dir);
+    let runtime = Runtime::load_library(device, trial.library)?.keep_engines_in(store.optimised_folder());
     if matches!(trial.task, Task::Engines) {
         return Ok(Outcome::Engines(runtime.engines(&Machine::this(trial.threads))));
     }
     let mut model = store.load(&trial.model)?;
-    model.optimise(&runtime, &store.optimised_folder());
+    model.optimise(&runtime, &store.optimised_folder(), trial.task.engine());
     let subject = Subject { runtime, model, threads: trial.threads };
     match &trial.task {
         Task::Engines => anyhow::bail!("engines were told before"),
