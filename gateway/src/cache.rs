@@ -29,25 +29,10 @@ pub struct Entry {
 /// Moka's own bookkeeping for an entry, roughly.
 const ENTRY_OVERHEAD: usize = 200;
 
-/// What an answer says of its image; takes a tenth of a millisecond to find out, for MD5 more than for anything else.
-#[derive(Debug, Clone, Copy)]
-pub struct Particulars {
-    sha256: ImageSha256,
-    md5: ImageMd5,
-    format: Option<ImageFormat>,
-}
-
-impl Particulars {
-    /// Of `image`, whose key is `key`.
-    pub fn of(key: &ImageKey, image: &[u8]) -> Self {
-        Self { sha256: key.sha256(image), md5: key.md5(image), format: format_of(image) }
-    }
-}
-
 impl Entry {
-    /// For a prediction of an image.
-    pub fn of(prediction: Prediction, image: Particulars) -> Self {
-        let Particulars { sha256, md5, format } = image;
+    /// For a prediction of an image, with its key and its MD5.
+    pub fn of(prediction: Prediction, key: &ImageKey, md5: ImageMd5, image: &[u8]) -> Self {
+        let (sha256, format) = (key.sha256(image), format_of(image));
         Self { prediction, sha256: Some(sha256), md5: Some(md5), format, since: Instant::now() }
     }
 

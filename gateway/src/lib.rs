@@ -12,6 +12,7 @@
 //! | [`webhooks`] | calls about jobs |
 //! | [`cache`] | the memory tier, in front of the shared bucket |
 //! | [`flights`] | one job for all who ask the same at the same time |
+//! | `md5_together` | the MD5 that answers name, of several images at once |
 //! | [`models`] | which models exist, and who serves them |
 //! | [`statistics`] | counts and times of each model |
 //! | [`http`] | routes, bodies, errors, the page |
@@ -30,6 +31,7 @@ pub mod flights;
 pub mod http;
 pub mod jobs;
 pub mod keeper;
+mod md5_together;
 pub mod metrics;
 pub mod micro;
 pub mod models;

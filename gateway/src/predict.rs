@@ -42,6 +42,7 @@ use crate::attribution::Judged;
 use crate::cache::{Entry, MemoryCache};
 use crate::config::GatewayConfig;
 use crate::flights::Flights;
+use crate::md5_together::Md5Together;
 use crate::metrics::GatewayMetrics;
 use crate::models::Models;
 use crate::models::choice::Candidate;
@@ -153,6 +154,7 @@ pub(crate) struct Inner {
     /// Places for images that shadows are asked.
     shadows: Arc<Semaphore>,
     flights: Flights<Landed>,
+    pub(crate) md5s: Arc<Md5Together>,
 }
 
 /// What a predictor is made of.
@@ -209,6 +211,7 @@ impl Predictor {
             judged: RwLock::default(),
             shadows,
             flights,
+            md5s: Arc::default(),
         }))
     }
 

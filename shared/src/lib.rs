@@ -34,6 +34,7 @@ pub mod headers;
 mod hexadecimal;
 pub mod locate;
 pub mod manifest;
+mod md5_lanes;
 pub mod metrics;
 pub mod names;
 pub mod npy;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shoal_nats::claims::Claim;
 use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
-use shoal_shared::digest::CacheKey;
+use shoal_shared::digest::{CacheKey, ImageMd5};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::headers::{ACCEPT_BINCODE, Deadline};
 use shoal_shared::names::{JobId, ModelName};
@@ -15,7 +15,8 @@ use shoal_shared::prediction::{Outcome, Prediction, Served};
 
 use super::{Ask, Inner, Source};
 use crate::admission::{Knock, Refusal, first_guess};
-use crate::cache::{Entry, Particulars};
+use crate::cache::Entry;
+use crate::md5_together::ComingMd5;
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -65,18 +66,18 @@ impl Mission {
             && inner.shared.may_hold(&self.key)
             && let Some(prediction) = self.look_up(inner).await
         {
-            let entry = self.keep(inner, prediction, self.particulars());
+            let entry = self.keep(inner, prediction, self.md5());
             return Ok(Landed::Answered { entry, source: Source::Shared, served: None, published: None });
         }
         if self.by_cache
             && let Some(prediction) = self.computed_by_peer(inner).await?
         {
-            let entry = self.keep(inner, prediction, self.particulars());
+            let entry = self.keep(inner, prediction, self.md5());
             return Ok(Landed::Answered { entry, source: Source::Coalesced, served: None, published: None });
         }
-        let (outcome, published, image) = self.ask_workers(inner).await?;
+        let (outcome, published, md5) = self.ask_workers(inner).await?;
         let prediction = outcome.result?;
-        let entry = self.keep(inner, prediction, image);
+        let entry = self.keep(inner, prediction, md5.get());
         Ok(Landed::Answered { entry, source: Source::Miss, served: Some(outcome.served), published: Some(published) })
     }
 
@@ -114,12 +115,12 @@ impl Mission {
         Ok(None)
     }
 
-    fn particulars(&self) -> Particulars {
-        Particulars::of(&self.key.image, &self.ask.image)
+    fn md5(&self) -> ImageMd5 {
+        self.key.image.md5(&self.ask.image)
     }
 
-    fn keep(&self, inner: &Inner, prediction: Prediction, image: Particulars) -> Arc<Entry> {
-        let entry = Arc::new(Entry::of(prediction, image));
+    fn keep(&self, inner: &Inner, prediction: Prediction, md5: ImageMd5) -> Arc<Entry> {
+        let entry = Arc::new(Entry::of(prediction, &self.key.image, md5, &self.ask.image));
         // A worker with another version of the model may have answered: its key is its own.
         if !self.ask.caching.no_store && entry.prediction.digest == self.key.model {
             inner.memory.put(self.key.clone(), entry.clone());
@@ -127,7 +128,7 @@ impl Mission {
         entry
     }
 
-    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Published, Particulars), Refusal> {
+    async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Published, ComingMd5), Refusal> {
         if !inner.bus.is_up() {
             return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
@@ -162,13 +163,12 @@ impl Mission {
         let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&self.model)))?;
         cleanup.sequence = Some(published.sequence);
         let publish = Published { begun, took: begun.elapsed() };
-        // While a worker has the job, nobody waits for this.
-        let particulars = self.particulars();
+        let md5 = inner.md5s.begin(&self.key.image, &self.ask.image);
         loop {
             tokio::select! {
                 outcome = waiter.answer() => {
                     cleanup.disarm();
-                    return Ok((outcome, publish, particulars));
+                    return Ok((outcome, publish, md5));
                 }
                 () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered").into()),
                 // An answer sent while the connection was down is lost; the prediction is not.
@@ -178,7 +178,7 @@ impl Mission {
                     }
                     if inner.bus.is_up() && let Some(prediction) = self.look_up(inner).await {
                         cleanup.disarm();
-                        return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish, particulars));
+                        return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish, md5));
                     }
                 }
             }

@@ -1,0 +1,139 @@
+//! The MD5 of images that are with workers at the same time. Only answers name it, so there is time until then; and
+//! eight images take little longer than one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use shoal_shared::digest::{ImageKey, ImageMd5};
+
+/// Shorter images are hashed in less time than it takes to gather them, bytes.
+const SHORTEST: usize = 4 << 10;
+/// Eight longer ones would keep a runtime thread busy for too long, bytes.
+const LONGEST: usize = 256 << 10;
+
+/// Images whose MD5 is wanted by the time their answers are there.
+#[derive(Default)]
+pub(crate) struct Md5Together {
+    waiting: Mutex<Vec<Arc<Image>>>,
+    /// Images that wait, or have been hashed and are not answered yet.
+    open: AtomicUsize,
+}
+
+/// One of them.
+pub(crate) struct Image {
+    bytes: Bytes,
+    md5: OnceLock<ImageMd5>,
+}
+
+/// An MD5 that is being waited for; dropped, it is no longer wanted.
+pub(crate) enum ComingMd5 {
+    Here(ImageMd5),
+    Open { image: Arc<Image>, among: Arc<Md5Together> },
+}
+
+impl Md5Together {
+    /// Of an image with this key. With little company it is computed at once, while a worker has the image.
+    pub(crate) fn begin(self: &Arc<Self>, key: &ImageKey, bytes: &Bytes) -> ComingMd5 {
+        if matches!(key, ImageKey::Md5(_)) || !(SHORTEST..=LONGEST).contains(&bytes.len()) {
+            return ComingMd5::Here(key.md5(bytes));
+        }
+        let image = Arc::new(Image { bytes: bytes.clone(), md5: OnceLock::new() });
+        let company = self.open.fetch_add(1, Ordering::Relaxed);
+        let coming = ComingMd5::Open { image: image.clone(), among: self.clone() };
+        if company + 1 < ImageMd5::AT_ONCE {
+            image.alone();
+            return coming;
+        }
+        let mut waiting = self.waiting.lock();
+        waiting.push(image);
+        if waiting.len() >= ImageMd5::AT_ONCE {
+            let full = std::mem::take(&mut *waiting);
+            drop(waiting);
+            hash(&full);
+        }
+        coming
+    }
+}
+
+impl ComingMd5 {
+    /// The MD5. If it is not there yet it is computed now, with those of all who wait.
+    pub(crate) fn get(&self) -> ImageMd5 {
+        let (image, among) = match self {
+            ComingMd5::Here(md5) => return *md5,
+            ComingMd5::Open { image, among } => (image, among),
+        };
+        if image.md5.get().is_none() {
+            let waiting = std::mem::take(&mut *among.waiting.lock());
+            hash(&waiting);
+        }
+        // Unless somebody else is at it.
+        image.alone()
+    }
+}
+
+impl Drop for ComingMd5 {
+    fn drop(&mut self) {
+        let ComingMd5::Open { image, among } = self else { return };
+        among.open.fetch_sub(1, Ordering::Relaxed);
+        if image.md5.get().is_none() {
+            among.waiting.lock().retain(|waiting| !Arc::ptr_eq(waiting, image));
+        }
+    }
+}
+
+impl Image {
+    fn alone(&self) -> ImageMd5 {
+        *self.md5.get_or_init(|| ImageMd5::of(&self.bytes))
+    }
+}
+
+fn hash(images: &[Arc<Image>]) {
+    let bytes: Vec<&[u8]> = images.iter().map(|image| &image.bytes[..]).collect();
+    for (image, md5) in images.iter().zip(ImageMd5::of_each(&bytes)) {
+        let _ = image.md5.set(md5);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_shared::digest::DigestKind;
+
+    use super::*;
+
+    fn image(number: usize) -> (ImageKey, Bytes) {
+        let bytes: Bytes = (0..SHORTEST + number).map(|at| (at * 7 + number) as u8).collect();
+        (ImageKey::of(DigestKind::Sha256, &bytes), bytes)
+    }
+
+    fn waiting(together: &Md5Together) -> usize {
+        together.waiting.lock().len()
+    }
+
+    #[test]
+    fn eight_are_hashed_together_and_each_gets_its_own() {
+        let together = Arc::new(Md5Together::default());
+        let images: Vec<_> = (0..40).map(image).collect();
+        let coming: Vec<_> = images.iter().map(|(key, bytes)| together.begin(key, bytes)).collect();
+        // Seven alone, four times eight, and one that waits.
+        assert_eq!(waiting(&together), 1);
+        for ((_, bytes), coming) in images.iter().zip(&coming) {
+            assert_eq!(coming.get(), ImageMd5::of(bytes));
+        }
+        assert_eq!(waiting(&together), 0);
+        drop(coming);
+        assert_eq!(together.open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn whoever_leaves_leaves_nothing_behind() {
+        let together = Arc::new(Md5Together::default());
+        let mut coming: Vec<_> = (0..10).map(image).map(|(key, bytes)| together.begin(&key, &bytes)).collect();
+        assert_eq!(waiting(&together), 3);
+        coming.truncate(8);
+        assert_eq!(waiting(&together), 1);
+        assert_eq!(coming[7].get(), ImageMd5::of(&image(7).1));
+        assert_eq!(waiting(&together), 0);
+    }
+}
