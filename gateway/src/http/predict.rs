@@ -1,6 +1,7 @@
 //! `POST /predict`: an image in, the answer as JSON out. `GET /predictions/{digest}`: the answer
 //! for an image that need not be sent again.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use bytes::Buf;
@@ -141,7 +142,12 @@ fn success(headers: &HeaderMap, answered: &Answered, top_k: Option<usize>, total
 
 /// Browsers show it beside the request (W3C Server Timing, milliseconds).
 fn server_timing(timing: &TimingMs) -> String {
-    timing.known().map(|(stage, ms)| format!("{stage};dur={ms}")).collect::<Vec<_>>().join(", ")
+    let mut text = String::with_capacity(256);
+    for (stage, ms) in timing.known() {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}{stage};dur={ms}");
+    }
+    text
 }
 
 /// What an image is called by the systems replaced; empty where its MD5 is not known.

@@ -47,7 +47,8 @@ impl Settler {
         while let Some(jobs) = finished.recv().await {
             for job in jobs {
                 let settler = settler.clone();
-                settling.spawn(async move { settler.settle(job).await });
+                // Kilobytes, which a task would move several times on its way to the scheduler.
+                settling.spawn(Box::pin(async move { settler.settle(job).await }));
             }
         }
         settling.order();
