@@ -34,7 +34,7 @@ pub use tenants::Tenant;
 
 use crate::config::GatewayConfig;
 use crate::metrics::GatewayMetrics;
-use queue::{ModelQueue, Reason};
+use queue::{MARGIN, ModelQueue, Reason};
 
 /// A failure, and when to try again where that helps.
 #[derive(Debug, Clone)]
@@ -143,7 +143,10 @@ impl Admission {
             }
             Reason::Wait(wait) => {
                 let (wait, remaining) = (wait.as_secs_f64(), knock.remaining.as_secs_f64());
-                let message = format!("the queue is {wait:.1} s long, the deadline is in {remaining:.1} s");
+                let message = format!(
+                    "the queue is {wait:.2} s long; the deadline is in {remaining:.2} s, of which {:.2} s may be spent waiting",
+                    remaining * MARGIN
+                );
                 self.refused("wait", message, full.retry_after)
             }
         })?;

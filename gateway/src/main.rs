@@ -1,5 +1,6 @@
 //! `shoal-gateway`: the HTTP and NATS front doors.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -142,9 +143,11 @@ async fn run(config: GatewayConfig, spans: Spans, inherit_listener: bool) -> Exi
     }
 }
 
-/// The listening socket that standard input is.
+/// The listening socket that standard input is. It is taken from there: as long as anybody has it, clients can connect,
+/// and during a drain nobody accepts.
 fn inherited() -> std::io::Result<TcpListener> {
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }

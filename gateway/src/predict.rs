@@ -397,6 +397,6 @@ impl Predictor {
 }
 
 fn too_late(deadline: Instant) -> Failure {
-    let over = deadline.elapsed();
-    Failure::new(FailureCode::DeadlineExceeded, format!("no answer by the deadline ({over:?} ago)"))
+    let over = deadline.elapsed().as_millis();
+    Failure::new(FailureCode::DeadlineExceeded, format!("no answer by the deadline ({over} ms ago)"))
 }

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Longest accepted token: leaves room for prefixes inside NATS's subject limits.
+/// Longest accepted token, as errors say: leaves room for prefixes inside NATS's subject limits.
 const MAX_TOKEN: usize = 64;
 
 /// Why a text is not a usable token.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{what} {text:?} must be 1 to {MAX_TOKEN} characters out of {allowed}")]
+#[error("{what} {text:?} must be {allowed}")]
 pub struct InvalidToken {
     what: &'static str,
     text: String,
@@ -29,7 +29,7 @@ fn check(
 }
 
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $allowed:literal, $is_allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $characters:literal, $is_allowed:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -46,7 +46,7 @@ macro_rules! token {
             type Err = InvalidToken;
 
             fn from_str(text: &str) -> Result<Self, InvalidToken> {
-                check($what, text, $allowed, $is_allowed)?;
+                check($what, text, concat!("1 to 64 characters out of ", $characters), $is_allowed)?;
                 Ok(Self(text.to_owned()))
             }
         }
@@ -55,7 +55,7 @@ macro_rules! token {
             type Error = InvalidToken;
 
             fn try_from(text: String) -> Result<Self, InvalidToken> {
-                check($what, &text, $allowed, $is_allowed)?;
+                check($what, &text, concat!("1 to 64 characters out of ", $characters), $is_allowed)?;
                 Ok(Self(text))
             }
         }
@@ -189,7 +189,7 @@ impl FromStr for Lane {
         Lane::ALL.into_iter().find(|lane| lane.as_str() == text).ok_or_else(|| InvalidToken {
             what: "lane",
             text: text.chars().take(MAX_TOKEN).collect(),
-            allowed: "the lanes: interactive, bulk",
+            allowed: "interactive or bulk",
         })
     }
 }

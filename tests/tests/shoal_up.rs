@@ -1,12 +1,14 @@
 //! `shoal up` as a person uses it: one command, clear complaints, nothing left behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::process::Signal;
+use shoal_testkit::fleet::metric;
 use shoal_testkit::http::Client;
 use shoal_testkit::process::{Process, binary, repository};
 use shoal_testkit::{eventually, http, images};
@@ -51,7 +53,18 @@ fn comes_up_answers_and_leaves_nothing_behind() {
     assert!(http::get(&format!("{base}/metrics")).body.starts_with(b"# HELP"));
     assert_eq!(http::get(&base).status, 200);
 
+    // Draining, it waits for whoever is being served, and nobody else gets in.
+    let mut served = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    served.write_all(b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nno").unwrap();
+    eventually("its request has arrived", || metric(&format!("{base}/metrics"), "shoal_gateway_in_flight_bytes") > 0.0);
     up.signal(Signal::INT);
+    eventually("clients are refused", || {
+        TcpStream::connect(("127.0.0.1", port)).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    });
+    served.write_all(b"ne").unwrap();
+    let mut answer = String::new();
+    served.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("connection: close"), "{answer}");
     assert!(up.wait().success());
     assert!(up.log().contains("Stopped."));
     assert_eq!(processes_of(&data), Vec::<String>::new());

@@ -7,12 +7,12 @@ mod process;
 mod table;
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use shoal_shared::manifest::{Exactness, Manifest};
 use shoal_shared::names::ModelName;
-use shoal_shared::process::{VERSION, available_cores};
+use shoal_shared::process::{VERSION, available_cores, host};
 use shoal_worker::model::tuning::{Bounds, Held, LibraryFile, Profile, Row, choose};
 use shoal_worker::model::{Engine, Library, MANIFEST, Machine, Model, ModelStore};
 
@@ -32,10 +32,10 @@ pub struct Options {
     #[arg(long, value_parser = promise)]
     precision: Option<Exactness>,
     /// With `fast`: part of the images whose first class must stay the same [default: 0.995]
-    #[arg(long, value_parser = part)]
+    #[arg(long, value_parser = part, allow_negative_numbers = true)]
     agreement: Option<f64>,
     /// With `fast`: how far any class's probability may move [default: 0.05]
-    #[arg(long, value_parser = part)]
+    #[arg(long, value_parser = part, allow_negative_numbers = true)]
     difference: Option<f64>,
     /// Time to measure speed in, seconds; building the sessions comes on top
     #[arg(long, default_value_t = 60.0)]
@@ -75,6 +75,16 @@ fn bounds(options: &Options, promise: Exactness) -> anyhow::Result<Bounds> {
     })
 }
 
+/// Part of the cores that others may use while something is measured.
+const BUSY: f64 = 0.1;
+
+/// Part of the cores that others use, over half a second in which this process sleeps.
+fn busy_elsewhere() -> Option<f64> {
+    let (before, begun) = (host::cpu_times()?.used, Instant::now());
+    std::thread::sleep(Duration::from_millis(500));
+    Some((host::cpu_times()?.used - before) / begun.elapsed().as_secs_f64() / available_cores() as f64)
+}
+
 /// Measures, prints what was measured, writes the profile.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(options.seconds > 0.0 && options.seconds.is_finite(), "--seconds must be more than 0");
@@ -101,13 +111,20 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     );
     if let Some(needed) = bounds.images_to_tell().filter(|needed| *needed > images.len()) {
         println!(
-            "Beware: {} images tell little about {:.1} %; it takes {needed} of which none may differ to be sure of it.",
+            "Beware: {} images are few to be sure of {:.1} %: for that, {needed} have to be tried, and none of them may differ.",
             images.len(),
             100.0 * bounds.agreement
         );
     }
     if LibraryFile::here(Library::OpenVino).is_none() {
         println!("OpenVINO is not here and not tried: `deploy/setup.sh --fast` fetches it (Linux x86_64).");
+    }
+    if let Some(busy) = busy_elsewhere().filter(|busy| *busy > BUSY) {
+        println!(
+            "Beware: other programs use {:.0} % of the cores now. What is measured beside them may be the wrong choice: stop a \
+             fleet that runs here, and try again.",
+            100.0 * busy
+        );
     }
     let mut measuring = Measuring::begin(options.models_dir.clone(), model.manifest.name.clone(), threads, images)?;
     let agreement = measuring.agreement()?;

@@ -120,6 +120,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         println!("\nDraining: finishing what was accepted …");
     }
     shutdown.order();
+    // With it the listening socket: who holds that lets clients connect.
+    drop(plan);
     services.stop_all().await;
     if outcome.is_ok() {
         println!("Stopped.");

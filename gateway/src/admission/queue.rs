@@ -16,7 +16,7 @@ use super::tenants::{Tenant, Tenants};
 
 /// Newcomers may use this part of the time until their deadline; the rest is for those who were
 /// promised a place, and for noise.
-const MARGIN: f64 = 0.8;
+pub(super) const MARGIN: f64 = 0.8;
 
 /// A request for a place.
 pub struct Knock<'a> {

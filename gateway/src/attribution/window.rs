@@ -19,6 +19,8 @@ const SAMPLES: usize = 11;
 /// Every counter at one moment.
 pub(super) struct Sample {
     at: Instant,
+    /// Whether anything was asked since the sample before it, or is being worked on.
+    busy_since: bool,
     answered: [u64; 4],
     buckets: Vec<u64>,
     refused: u64,
@@ -41,6 +43,7 @@ impl Sample {
         let workers = predictor.models().fleet().workers();
         Self {
             at: Instant::now(),
+            busy_since: metrics.in_flight.get() > 0,
             answered: metrics.answered(),
             buckets: metrics.request_buckets(),
             refused: metrics.refusals(),
@@ -59,15 +62,24 @@ impl Sample {
 pub(super) struct Window(VecDeque<Sample>);
 
 impl Window {
-    pub(super) fn push(&mut self, sample: Sample) {
+    pub(super) fn push(&mut self, mut sample: Sample) {
+        let before = self.0.back();
+        sample.busy_since |=
+            before.is_none_or(|before| (before.answered, before.refused) != (sample.answered, sample.refused));
         self.0.push_back(sample);
         if self.0.len() > SAMPLES {
             self.0.pop_front();
         }
     }
 
+    /// Samples since the load that there is now began: seconds in which nothing was asked say nothing about it.
+    fn under_load(&self) -> impl Iterator<Item = &Sample> {
+        let busy: Vec<bool> = self.0.iter().map(|sample| sample.busy_since).collect();
+        self.0.iter().skip(onset(&busy))
+    }
+
     pub(super) fn situation(&self, predictor: &Predictor) -> Situation {
-        let (Some(then), Some(now)) = (self.0.front(), self.0.back()) else { return Situation::default() };
+        let (Some(then), Some(now)) = (self.under_load().next(), self.0.back()) else { return Situation::default() };
         let seconds = now.at.duration_since(then.at).as_secs_f64().max(1e-3);
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         let computed = now.computed.count - then.computed.count;
@@ -124,13 +136,16 @@ impl Window {
         draining.filter_map(cpu).collect()
     }
 
-    /// What a worker has done a second since it was first seen in this window; `None` for one that does
+    /// What a worker has done a second since it was first seen under this load; `None` for one that does
     /// not take jobs.
-    fn pace<'a>(&self, worker: &'a WorkerStatus) -> Option<Pace<'a>> {
+    fn pace<'a>(&'a self, worker: &'a WorkerStatus) -> Option<Pace<'a>> {
         if worker.state != WorkerState::Ready {
             return None;
         }
-        let first = self.0.iter().find_map(|sample| sample.workers.get(&worker.id))?;
+        let seen = |sample: &'a Sample| sample.workers.get(&worker.id);
+        // It tells of itself once a second, and may not have since the load began.
+        let first = self.under_load().find_map(seen).filter(|first| first.used.uptime < worker.used.uptime);
+        let first = first.or_else(|| self.0.iter().find_map(seen))?;
         let (then, now) = (&first.used, &worker.used);
         let seconds = now.uptime - then.uptime;
         let per_second =
@@ -144,6 +159,13 @@ impl Window {
             host_cpu: per_second(|used| used.host_cpu),
         })
     }
+}
+
+/// The sample at which the load that there is now began, or the first one; `busy` says of each whether anything was asked
+/// since the one before it.
+fn onset(busy: &[bool]) -> usize {
+    let quiet = busy.iter().rposition(|busy| !busy);
+    quiet.filter(|at| at + 1 < busy.len()).unwrap_or(0)
 }
 
 /// What a worker does a second.
@@ -180,4 +202,19 @@ fn hosts(workers: &[Pace<'_>], idle: &[(String, f64)], own_host_cpu: f64, own_cp
     here.cpu = Use { busy: own_host_cpu.max(0.0), capacity: available_cores() as f64 };
     here.own += own_cpu.max(0.0);
     hosts.into_iter().map(|(name, host)| HostUse { host: name, ..host }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_judged_from_its_beginning() {
+        assert_eq!(onset(&[false, false, true, true]), 1);
+        assert_eq!(onset(&[true, false, true]), 1);
+        // One that goes on, one that has just ended, nothing at all.
+        assert_eq!(onset(&[true, true]), 0);
+        assert_eq!(onset(&[false, true, false]), 0);
+        assert_eq!(onset(&[]), 0);
+    }
 }

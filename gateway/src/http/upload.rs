@@ -24,6 +24,8 @@ use form::MULTIPART_OVERHEAD;
 const MAX_DISCARDED: usize = 64 * 1024 * 1024;
 /// Time spent on that.
 const DISCARD_TIME: Duration = Duration::from_secs(5);
+/// Of that, for a client that sends nothing: it is waiting for the answer already.
+const DISCARD_PAUSE: Duration = Duration::from_millis(500);
 
 /// A complete upload.
 pub(super) struct Upload {
@@ -157,7 +159,7 @@ impl Stream for Shared {
 pub(super) async fn discard<E>(mut body: impl Stream<Item = Result<Bytes, E>> + Unpin) {
     let reading = async {
         let mut discarded = 0;
-        while let Some(Ok(chunk)) = body.next().await {
+        while let Ok(Some(Ok(chunk))) = tokio::time::timeout(DISCARD_PAUSE, body.next()).await {
             discarded += chunk.len();
             if discarded > MAX_DISCARDED {
                 return;

@@ -75,7 +75,7 @@ fn decode_whole(bytes: &[u8], limits: &ImageLimits) -> Result<Picture, Failure> 
 }
 
 fn corrupt(what: &str) -> Failure {
-    Failure::new(FailureCode::CorruptImage, format!("the jpeg image is damaged or cut off: {what}"))
+    Failure::new(FailureCode::CorruptImage, format!("the jpeg image is damaged or cut off: {}", what.trim_end()))
 }
 
 const START_OF_SCAN: u8 = 0xda;

@@ -221,7 +221,11 @@ impl Keeper {
                     part = self.replace(part).await?;
                     continue;
                 }
-                _ = &mut stopped => return drain(&self.service, part.child).await,
+                _ = &mut stopped => {
+                    // From now on clients are refused at once: what connected would wait for nobody.
+                    self.service.listener = None;
+                    return drain(&self.service, part.child).await;
+                }
             };
             if !*self.ready.borrow() {
                 bail!("{name} could not start ({status}):\n{}", tail(&log));
