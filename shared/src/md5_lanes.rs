@@ -24,7 +24,7 @@ pub(crate) fn digests(messages: &[&[u8]]) -> Vec<[u8; 16]> {
     let mut lanes: [Option<Lane<'_>>; LANES] = [None; LANES];
     let mut states = [[0; LANES]; 4];
     loop {
-        for (lane, at) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.is_none()).map(|(at, lane)| (lane, at)) {
+        for (at, lane) in lanes.iter_mut().enumerate().filter(|(_, lane)| lane.is_none()) {
             let Some(message) = coming.next() else { break };
             *lane = Some(Lane { message, now: whole_blocks(messages[message]), then: ends[message].blocks() });
             set(&mut states, at, INITIAL);
