@@ -1,6 +1,7 @@
 //! The few HTTP requests tests make.
 
 use std::io::Read;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -27,8 +28,11 @@ impl Response {
     }
 }
 
+/// The longest that any test waits for an answer: what hangs is to fail, not to hang its test.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 fn agent() -> ureq::Agent {
-    ureq::Agent::config_builder().http_status_as_error(false).build().into()
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
 }
 
 fn read(response: ureq::http::Response<ureq::Body>) -> Result<Response, String> {
@@ -78,6 +82,7 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&
 
 fn agent_for_any() -> ureq::Agent {
     let config = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0);
+    let config = config.timeout_global(Some(PATIENCE));
     config.allow_non_standard_methods(true).build().into()
 }
 

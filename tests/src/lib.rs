@@ -5,6 +5,7 @@
 
 pub mod bus;
 pub mod chaos;
+pub mod clients;
 pub mod fleet;
 pub mod guarded;
 pub mod haproxy;
@@ -22,13 +23,17 @@ pub mod slow;
 
 use std::time::{Duration, Instant};
 
-/// Waits until `holds`, and fails when it still does not after a minute. Nothing is asserted about
-/// how long it takes.
+/// How long a test waits for what is to come. Long, since it only matters where something is broken, and the
+/// machine may be slow and shared.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits until `holds`, and fails when it still does not after three minutes. Nothing is asserted about how long
+/// it takes.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < patience, "not within a minute: {what}");
+        assert!(Instant::now() < patience, "not within three minutes: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

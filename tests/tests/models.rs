@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
 use shoal_testkit::bus::Streams;
+use shoal_testkit::clients::Clients;
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{Client, Response};
 use shoal_testkit::{eventually, http, images, models};
@@ -36,40 +36,13 @@ fn state(fleet: &Fleet, model: &str, version: &str) -> Value {
     versions.into_iter().find(|one| one["version"] == version).unwrap_or_default()
 }
 
-/// Asks with new images until told to stop; fails on the first answer that is none.
-struct Load {
-    asked: AtomicU32,
-    stop: AtomicBool,
-}
-
-impl Load {
-    fn during(fleet: &Fleet, work: impl FnOnce(&Load)) -> u32 {
-        let load = Load { asked: AtomicU32::new(0), stop: AtomicBool::new(false) };
-        let url = fleet.url("/predict?timeout_ms=60000");
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    let client = Client::new();
-                    while !load.stop.load(Ordering::Relaxed) {
-                        let number = load.asked.fetch_add(1, Ordering::Relaxed);
-                        let answer = client.post(&url, &images::digit_variant((number % 10) as u8, number % 65536));
-                        if answer.status != 200 {
-                            load.stop.store(true, Ordering::Relaxed);
-                            panic!("request {number}: {answer:?}");
-                        }
-                    }
-                });
-            }
-            work(&load);
-            load.stop.store(true, Ordering::Relaxed);
-        });
-        load.asked.into_inner()
-    }
-
-    /// Waits until something holds, or a request has failed.
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        eventually(what, || self.stop.load(Ordering::Relaxed) || holds());
-    }
+/// Four clients that ask with new images meanwhile. Gives how many they asked with.
+fn under_load(fleet: &Fleet, work: impl FnOnce(&Clients)) -> u32 {
+    let url = fleet.url("/predict?timeout_ms=60000");
+    let ask = |client: &Client, _, number: u32| {
+        client.post(&url, &images::digit_variant((number % 10) as u8, number % 65536))
+    };
+    Clients::during(4, ask, work)
 }
 
 /// The same over the Open Inference Protocol.
@@ -106,7 +79,7 @@ fn versions_take_over_under_load_and_no_request_fails() {
     let words = models::relabelled_digits(dir.path(), WORDS);
     // Before anything is pushed there are no versions.
     assert_eq!(version(&fleet, 60_000), Value::Null);
-    let asked = Load::during(&fleet, |load| {
+    let asked = under_load(&fleet, |load| {
         fleet.shoal(&["models", "push", "digits"]);
         load.until("the first version answers", || version(&fleet, 60_001) == "1");
         let pushed = fleet.shoal(&["models", "push", &words]);
@@ -170,7 +143,7 @@ fn a_canary_answers_its_part_and_one_that_fails_is_withdrawn_unnoticed() {
     let failing = models::failing(dir.path());
     fleet.shoal(&["models", "push", &failing, "--name", "digits"]);
     fleet.shoal(&["models", "canary", "digits", "3", "50"]);
-    let asked = Load::during(&fleet, |load| {
+    let asked = under_load(&fleet, |load| {
         load.until("the failing canary is withdrawn", || {
             fleet.shoal(&["models", "versions", "digits"]).contains("canary 3 withdrawn")
         });
@@ -184,7 +157,7 @@ fn a_canary_answers_its_part_and_one_that_fails_is_withdrawn_unnoticed() {
 
     // The same one promoted outright: the version before answers what it cannot, and takes over again.
     fleet.shoal(&["models", "promote", "digits", "3"]);
-    Load::during(&fleet, |load| {
+    under_load(&fleet, |load| {
         load.until("the failing version is rolled back", || {
             fleet.shoal(&["models", "versions", "digits"]).contains("live 3 back to 1")
         });
@@ -216,7 +189,7 @@ fn a_shadow_is_compared_and_a_version_that_does_not_load_never_answers() {
     let broken = models::relabelled_digits(dir.path(), ["broken"; 10]);
     std::fs::write(Path::new(&broken).join("labels.txt"), "a\nb\nc").unwrap();
     fleet.shoal(&["models", "push", &broken, "--untried"]);
-    let asked = Load::during(&fleet, |load| {
+    let asked = under_load(&fleet, |load| {
         fleet.shoal(&["models", "promote", "digits", "3"]);
         load.until("the broken version is rolled back", || {
             fleet.shoal(&["models", "versions", "digits"]).contains("live 3 back to 1")
@@ -264,30 +237,18 @@ fn a_fleet_divides_its_workers_between_models() {
     let also = vec!["brittle".to_owned()];
     let plan = FleetPlan { models_dir: Some(models_dir), also, config, scale: Some((2, 2)), ..FleetPlan::default() };
     let fleet = Fleet::start(plan);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for client in 0..2 {
-            let (fleet, stop) = (&fleet, &stop);
-            scope.spawn(move || {
-                for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
-                    let (model, image) = match client {
-                        0 => ("digits", images::digit_variant(4, number % 65536)),
-                        _ => ("brittle", images::solid(20, number % 4096)),
-                    };
-                    let url = fleet.url(&format!("/predict?timeout_ms=60000&model={model}"));
-                    let answer = http::post(&url, &[("Cache-Control", "no-store")], &image);
-                    if answer.status != 200 {
-                        stop.store(true, Ordering::Relaxed);
-                        panic!("{model}: {answer:?}");
-                    }
-                }
-            });
-        }
-        let divided = || {
+    let ask = |_: &Client, client, number: u32| {
+        let (model, image) = match client {
+            0 => ("digits", images::digit_variant(4, number % 65536)),
+            _ => ("brittle", images::solid(20, number % 4096)),
+        };
+        let url = fleet.url(&format!("/predict?timeout_ms=60000&model={model}"));
+        http::post(&url, &[("Cache-Control", "no-store")], &image)
+    };
+    Clients::during(2, ask, |clients| {
+        clients.until("each model has a worker of its own", || {
             let told = fleet.shoal(&["fleet", "status", "--model", "digits"]);
             told.contains("keeps digits") && told.contains("keeps brittle")
-        };
-        eventually("each model has a worker of its own", || stop.load(Ordering::Relaxed) || divided());
-        stop.store(true, Ordering::Relaxed);
+        });
     });
 }

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::process::Signal;
+use shoal_testkit::clients::Clients;
 use shoal_testkit::fleet::metric;
 use shoal_testkit::http::Client;
 use shoal_testkit::process::{Process, binary, repository};
@@ -79,40 +79,23 @@ fn everything_is_replaced_under_load_and_no_request_fails() {
     eventually("the banner is printed", || up.log().contains("Ctrl-C"));
     let address = up.log().lines().find_map(|line| line.trim().strip_prefix("predict")).unwrap().trim().to_owned();
     let url = format!("{address}?timeout_ms=60000");
-    let (asked, stop) = (AtomicU32::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        for client in 0..8 {
-            let (url, asked, stop) = (&url, &asked, &stop);
-            scope.spawn(move || {
-                // Half of them keep their connections, half connect anew each time.
-                let kept = Client::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let number = asked.fetch_add(1, Ordering::Relaxed);
-                    let image = images::digit_variant((number % 10) as u8, number % 65536);
-                    let fresh = Client::new();
-                    let answer = if client % 2 == 0 { &kept } else { &fresh }.try_post(url, &[], &image);
-                    let answer = answer.unwrap_or_else(|error| {
-                        stop.store(true, Ordering::Relaxed);
-                        panic!("request {number}: {error}")
-                    });
-                    if answer.status != 200 {
-                        stop.store(true, Ordering::Relaxed);
-                        panic!("request {number}: {answer:?}");
-                    }
-                }
-            });
-        }
+    // Half of them keep their connections, half connect anew each time.
+    let ask = |kept: &Client, client, number: u32| {
+        let image = images::digit_variant((number % 10) as u8, number % 65536);
+        let fresh = Client::new();
+        if client % 2 == 0 { kept } else { &fresh }.post(&url, &image)
+    };
+    let asked = Clients::during(8, ask, |clients| {
         for round in 1..=ROUNDS {
             up.signal(Signal::USR2);
-            eventually("gateway and workers are replaced", || {
+            clients.until("gateway and workers are replaced", || {
                 let workers = std::fs::read_to_string(data.join("logs/workers.log")).unwrap();
                 let done = (up.log().matches("gateway replaced").count(), workers.matches("worker replaced").count());
-                stop.load(Ordering::Relaxed) || done == (round, 2 * round)
+                done == (round, 2 * round)
             });
         }
-        stop.store(true, Ordering::Relaxed);
     });
-    println!("{} requests, {ROUNDS} replacements of everything, none failed", asked.into_inner());
+    println!("{asked} requests, {ROUNDS} replacements of everything, none failed");
     up.signal(Signal::INT);
     assert!(up.wait().success());
     assert_eq!(processes_of(&data), Vec::<String>::new());

@@ -15,8 +15,9 @@ use crate::config::WorkerConfig;
 const NEWEST: f64 = 0.3;
 /// Seconds for an image of a model that no worker has measured yet.
 const UNKNOWN: f64 = 0.05;
-/// Less than this many workers' worth of demand is none: a rate that fades never reaches nothing.
-const NOTHING: f64 = 0.001;
+/// Fewer jobs a second are none: a rate that fades never reaches nothing. Counted in jobs and not in work, or
+/// a model that takes microseconds would never have a worker of its own.
+const FADED: f64 = 0.05;
 
 /// What is remembered between two looks.
 pub(super) struct Division {
@@ -70,10 +71,10 @@ impl Division {
         let backlog = queues.by_model.get(model).map_or(0, |(_, pending)| *pending) as f64;
         let arrivals = self.rates.get(model).copied().unwrap_or_default();
         let load = Load { arrivals, service, backlog, startup: 0.0, capacity: 0.0 };
-        let wanted = load.wanted(self.target_utilisation, self.target_delay);
+        let is_asked = arrivals >= FADED || backlog > 0.0;
         Demand {
             model: model.to_string(),
-            wanted: if wanted < NOTHING { 0.0 } else { wanted },
+            wanted: if is_asked { load.wanted(self.target_utilisation, self.target_delay) } else { 0.0 },
             // In whatever version it is largest.
             memory_bytes: held().map(|held| held.memory_bytes).max().unwrap_or_default(),
             ready: 0,
