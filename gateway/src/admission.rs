@@ -3,14 +3,16 @@
 //! | module | bounds |
 //! | --- | --- |
 //! | `bytes` | memory held by uploads, from their first byte on |
-//! | `queue` | one model's door, made of the following three |
+//! | `queue` | one model's door, made of the following four |
 //! | `forecast` | the wait: a request that cannot meet its deadline is not queued |
+//! | `margin` | how far the forecast is trusted: learnt from those who were let in |
 //! | `tenants` | predictions in flight, divided between those who ask |
 //! | `promises` | places kept for those who were told to come back |
 //! | `poll` | what the forecast is made of, read from the broker while there is traffic |
 
 mod bytes;
 mod forecast;
+mod margin;
 mod poll;
 mod promises;
 mod queue;
@@ -34,7 +36,7 @@ pub use tenants::Tenant;
 
 use crate::config::GatewayConfig;
 use crate::metrics::GatewayMetrics;
-use queue::{MARGIN, ModelQueue, Reason};
+use queue::{ModelQueue, Reason};
 
 /// A failure, and when to try again where that helps.
 #[derive(Debug, Clone)]
@@ -141,11 +143,12 @@ impl Admission {
                     format!("{held} predictions of yours are in flight; your share while others ask too is {share}");
                 self.refused("share", message, full.retry_after)
             }
-            Reason::Wait(wait) => {
-                let (wait, remaining) = (wait.as_secs_f64(), knock.remaining.as_secs_f64());
+            Reason::Wait { wait, usable } => {
                 let message = format!(
-                    "the queue is {wait:.2} s long; the deadline is in {remaining:.2} s, of which {:.2} s may be spent waiting",
-                    remaining * MARGIN
+                    "the queue is {:.2} s long; the deadline is in {:.2} s, of which {:.2} s may be spent waiting",
+                    wait.as_secs_f64(),
+                    knock.remaining.as_secs_f64(),
+                    usable.as_secs_f64()
                 );
                 self.refused("wait", message, full.retry_after)
             }
@@ -190,6 +193,14 @@ impl Admission {
     pub fn is_busy(&self, period: Duration) -> bool {
         let last = self.0.last_knock.load(Ordering::Relaxed);
         last > 0 && self.0.started.elapsed().as_millis() as u64 <= last + period.as_millis() as u64
+    }
+}
+
+impl Place {
+    /// Whoever had it was answered in time, or was not: the door learns from that. Without a word, it was neither.
+    pub fn ended(&self, in_time: bool) {
+        let state = &self.admission.0;
+        state.doors.lock().of(&self.model, &state.weights).margin.learn(in_time);
     }
 }
 

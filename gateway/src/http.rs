@@ -31,6 +31,7 @@ mod info;
 mod jobs;
 mod models;
 mod openapi;
+mod pacing;
 mod page;
 mod predict;
 mod request;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use shoal_testkit::fleet::{Fleet, FleetPlan, metric};
 use shoal_testkit::http::{self, Client, Response};
+use shoal_testkit::load::LoadPlan;
 use shoal_testkit::{eventually, images, models};
 
 /// A fleet with one worker that takes several milliseconds an image.
@@ -94,6 +95,26 @@ fn refusals_are_promises(fleet: &Fleet, patience: Duration, first_image: u32) ->
     let (refused, kept) = (count(&first, 429), count(&again, 200));
     let is_kept = count(&first, 200) > 20 && refused > 100 && kept * 10 >= refused * 9;
     if is_kept { Ok(()) } else { Err(seen) }
+}
+
+#[test]
+fn deadlines_that_leave_little_time_and_clients_that_never_wait_do_not_waste_the_sessions() {
+    const SECONDS: u32 = 8;
+    let (fleet, models) = slow_fleet(FleetPlan::default());
+    let image = models.path().join("digit.png");
+    std::fs::write(&image, images::digit(8)).unwrap();
+    let flood = |patience: Duration| {
+        let url = fleet.url(&format!("/predict?timeout_ms={}", patience.as_millis()));
+        let plan = LoadPlan { url: &url, image: &image, connections: 48, unique: true };
+        let outcomes = plan.run(SECONDS)["outcomes"].clone();
+        println!("within {patience:.1?}: {outcomes}");
+        ["ok", "status_504"].map(|outcome| outcomes[outcome].as_u64().unwrap_or_default())
+    };
+    let [all, _] = flood(Duration::from_secs(60));
+    let [in_time, late] = flood(time_for(&fleet, 16));
+    // What is begun is finished in time, as a rule, so little of the work is for nothing.
+    assert!(3 * in_time > all, "{in_time} in time, {all} when there is time for all of them");
+    assert!(late < in_time, "{in_time} in time, {late} too late");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod decoding;
 mod intake;
 mod lanes;
+mod pace;
 mod quarantine;
 mod ready;
 mod sessions;
@@ -34,7 +35,7 @@ pub use decoding::{DecodePool, run_decode_thread};
 pub use intake::Intake;
 pub use lanes::{Laned, Lanes, lanes};
 pub use quarantine::{Pass, Quarantine};
-pub use ready::{Due, Feeder, Kind, Ready, Release, Shape, Turn};
+pub use ready::{Due, Feeder, Kind, Ready, Release, Shape, Taken, Turn};
 pub use sessions::{SessionThread, SessionWork};
 pub use settle::Settler;
 pub use streak::FailureStreak;

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use shoal_shared::manifest::{Exactness, Manifest};
 use shoal_shared::names::ModelName;
 use shoal_shared::process::{VERSION, available_cores, host};
-use shoal_worker::model::tuning::{Bounds, Held, LibraryFile, Profile, Row, choose};
+use shoal_worker::model::tuning::{Bounds, Choice, Held, LibraryFile, Profile, Row, choose};
 use shoal_worker::model::{Engine, Library, MANIFEST, Machine, Model, ModelStore};
 
 use measuring::Measuring;
@@ -27,8 +27,8 @@ pub struct Options {
     /// Folder with images of the kind that it will see: answers are compared on them
     #[arg(long)]
     images: PathBuf,
-    /// How close answers must be: `fast` is written into the model's manifest, and its cached answers are not those
-    /// of `exact` [default: as the manifest says]
+    /// How close answers must be. Where it pays, `fast` is written into the model's manifest, and its cached answers
+    /// are not those of `exact` [default: as the manifest says]
     #[arg(long, value_parser = promise)]
     precision: Option<Exactness>,
     /// With `fast`: part of the images whose first class must stay the same [default: 0.995]
@@ -138,6 +138,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         return Ok(());
     }
     let library = LibraryFile::here(choice.library()).context("the library that was measured is gone")?;
+    // Nothing is promised away that nothing is gained by.
+    let is_exact_enough = model.manifest.precision.is_exact() && is_exact(&choice, &agreement);
+    let (promise, bounds) = if is_exact_enough { (Exactness::Exact, Bounds::EXACT) } else { (promise, bounds) };
+    if is_exact_enough && !options.precision.is_none_or(|precision| precision.is_exact()) {
+        println!("what was chosen is exact: the manifest stays as it is");
+    }
     let model = keep_promise(&store, model, promise)?;
     let profile = Profile {
         written: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -155,6 +161,13 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let path = profile.write(&store.folder(&options.model)).map_err(anyhow::Error::msg)?;
     println!("written to {}; workers use it from their next start", path.display());
     Ok(())
+}
+
+/// Whether what was chosen would have been chosen with a promise of exact answers.
+fn is_exact(choice: &Choice, agreement: &[Held]) -> bool {
+    let parts = std::iter::once(&choice.wide).chain(&choice.narrow);
+    let mut held = parts.map(|part| agreement.iter().find(|held| held.engine == part.of.engine));
+    held.all(|held| held.is_some_and(|held| held.objection(Exactness::Exact, &Bounds::EXACT).is_none()))
 }
 
 /// The model with the promise in its manifest, and so in its digest.

@@ -11,12 +11,9 @@ use std::time::{Duration, Instant};
 use shoal_shared::digest::CacheKey;
 
 use super::forecast::Forecast;
+use super::margin::Margin;
 use super::promises::Promises;
 use super::tenants::{Tenant, Tenants};
-
-/// Newcomers may use this part of the time until their deadline; the rest is for those who were
-/// promised a place, and for noise.
-pub(super) const MARGIN: f64 = 0.8;
 
 /// A request for a place.
 pub struct Knock<'a> {
@@ -39,7 +36,7 @@ pub(super) struct Full {
 #[derive(Debug, PartialEq)]
 pub(super) enum Reason {
     /// The deadline would pass first.
-    Wait(Duration),
+    Wait { wait: Duration, usable: Duration },
     /// The tenant holds its share while others ask too.
     Share { held: usize, share: usize },
 }
@@ -47,13 +44,19 @@ pub(super) enum Reason {
 /// Who is in and who was told to come back, for one model.
 pub(super) struct ModelQueue {
     pub(super) forecast: Forecast,
+    pub(super) margin: Margin,
     tenants: Tenants,
     promises: Promises,
 }
 
 impl ModelQueue {
     pub(super) fn new(weights: HashMap<Tenant, f64>) -> Self {
-        Self { forecast: Forecast::default(), tenants: Tenants::new(weights), promises: Promises::default() }
+        Self {
+            forecast: Forecast::default(),
+            margin: Margin::default(),
+            tenants: Tenants::new(weights),
+            promises: Promises::default(),
+        }
     }
 
     /// Lets a request in that will meet its deadline within its tenant's share, or that was told to
@@ -72,12 +75,12 @@ impl ModelQueue {
 
     fn check(&mut self, knock: &Knock<'_>, wait: Duration, rate: f64, now: Instant) -> Result<(), Full> {
         let portion = self.tenants.portion(knock.tenant, rate, now);
-        let usable = knock.remaining.mul_f64(MARGIN);
+        let usable = knock.remaining.mul_f64(self.margin.part());
         let (reason, earliest) = if let Some(excess) = portion.excess {
             let (held, share) = (excess.held, excess.share);
             (Reason::Share { held, share }, Duration::from_secs_f64((held + 1 - share) as f64 / portion.rate))
         } else if wait > usable {
-            (Reason::Wait(wait), wait - usable)
+            (Reason::Wait { wait, usable }, wait - usable)
         } else {
             return Ok(());
         };

@@ -11,6 +11,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::reply::Response;
 
+use super::pacing::Pacing;
 use super::predict::prefers_async;
 use super::upload::discard;
 use super::{error, openapi, v2};
@@ -41,13 +42,14 @@ struct State {
     origins: Vec<String>,
     encrypted: bool,
     keeps_images: bool,
+    pacing: Pacing,
 }
 
 impl Door {
     pub(crate) fn new(accounts: Accounts, config: &GatewayConfig) -> Self {
         let encrypted = config.tls_cert_file.is_some();
         let (origins, keeps_images) = (config.cors_origins.clone(), config.keep_images);
-        Self(Arc::new(State { accounts, origins, encrypted, keeps_images }))
+        Self(Arc::new(State { accounts, origins, encrypted, keeps_images, pacing: Pacing::new() }))
     }
 
     /// Lets a request in, or answers it here.
@@ -76,6 +78,9 @@ impl Door {
                 (if in_protocol { v2::refused(&refusal) } else { error::refused(&refusal) }, left)
             }
         };
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            self.0.pacing.turn().await;
+        }
         if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -142,7 +142,7 @@ impl Mission {
         }
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         let knock = Knock { tenant: &self.ask.tenant, key: &self.key, remaining };
-        let _place = inner.admission.admit(&self.model, &knock)?;
+        let place = inner.admission.admit(&self.model, &knock)?;
         let id = JobId::mint();
         let mut connections = inner.bus.connections();
         connections.mark_unchanged();
@@ -168,9 +168,14 @@ impl Mission {
             tokio::select! {
                 outcome = waiter.answer() => {
                     cleanup.disarm();
+                    let is_late = |failure: &Failure| failure.code == FailureCode::DeadlineExceeded;
+                    place.ended(!outcome.result.as_ref().is_err_and(is_late));
                     return Ok((outcome, publish, md5));
                 }
-                () = tokio::time::sleep_until(self.deadline.into()) => return Err(expired("no worker answered").into()),
+                () = tokio::time::sleep_until(self.deadline.into()) => {
+                    place.ended(false);
+                    return Err(expired("no worker answered").into());
+                }
                 // An answer sent while the connection was down is lost; the prediction is not.
                 changed = connections.changed() => {
                     if changed.is_err() {

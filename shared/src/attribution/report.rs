@@ -63,14 +63,18 @@ pub fn attribute(situation: Situation) -> Report {
     }
 }
 
-/// By the utilisation law, X / U is what a resource carries at most. While nothing runs, what the
-/// workers have measured themselves.
+/// CPU that a request takes beside its model, over gateway, broker and worker, seconds (`docs/performance.md`).
+const PATH: f64 = 150e-6;
+
+/// By the utilisation law, X / U is what a resource carries at most. While nothing runs, what the workers have
+/// measured themselves, and no more than the cores carry.
 fn headroom(situation: &Situation) -> Option<f64> {
     if situation.workers == 0 {
         return None;
     }
     if situation.inferred < 0.5 && situation.answered < 0.5 {
-        return Some(situation.speed);
+        let cores: f64 = situation.hosts.iter().map(|host| host.cpu.capacity).sum();
+        return Some(if cores > 0.0 { situation.speed.min(cores / PATH) } else { situation.speed });
     }
     let carried = [
         (Resource::Gateway, situation.answered),
@@ -187,8 +191,10 @@ mod tests {
         half.inference = Use { busy: 0.5, capacity: 1.0 };
         half.hosts[0].cpu.busy = 0.8;
         assert_eq!(attribute(half).headroom, Some(45.0));
-        let idle = Situation { workers: 1, speed: 50.0, ..Situation::default() };
-        assert_eq!(attribute(idle).headroom, Some(50.0));
+        let idle = |speed| Situation { workers: 1, speed, hosts: inference_bound().hosts, ..Situation::default() };
+        assert_eq!(attribute(idle(50.0)).headroom, Some(50.0));
+        // A tiny model's sessions are not what limits it.
+        assert_eq!(attribute(idle(500_000.0)).headroom, Some(13_333.3));
         assert_eq!(attribute(Situation::default()).headroom, None);
     }
 }

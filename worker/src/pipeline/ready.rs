@@ -7,6 +7,9 @@
 //!
 //! While batches run, the next collect here by themselves: no delay is needed to form them under
 //! load, and none is paid when idle.
+//!
+//! A batch is as large as the nearest of its deadlines allows, and what cannot be done in time even alone is not
+//! begun: the session would be late for the next one too, and so for every one in a queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
+
+use super::pace::Pace;
 
 /// How the sessions divide the work. Measured at warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +64,7 @@ pub enum Release {
     Idle,
     /// The delay was over.
     Delay,
-    /// One of its images could wait no longer.
+    /// One of its images could wait no longer, or for no more images.
     Deadline,
 }
 
@@ -129,13 +134,31 @@ struct State<T> {
     narrow_runs: usize,
     /// How long the latest run took: what a batch must leave before a deadline.
     took: Duration,
+    /// Of the wide session, and of the narrow ones.
+    pace: [Pace; 2],
 }
 
 /// Puts images in; when the last one is dropped, the queue ends.
 pub struct Feeder<T>(Ready<T>);
 
 /// The right to run; given back when dropped.
-pub struct Turn<T>(Ready<T>, Kind, Instant);
+pub struct Turn<T> {
+    ready: Ready<T>,
+    kind: Kind,
+    since: Instant,
+    /// Rows of the run; 0: there was none.
+    rows: usize,
+}
+
+/// What a session has taken beside the batch itself.
+pub struct Taken<T> {
+    /// The right to run.
+    pub turn: Turn<T>,
+    /// Why the batch was closed.
+    pub release: Release,
+    /// What cannot be done in time any more, and is not in the batch.
+    pub late: Vec<T>,
+}
 
 impl<T> Clone for Ready<T> {
     fn clone(&self) -> Self {
@@ -147,8 +170,7 @@ impl<T: Due> Ready<T> {
     /// An empty queue and its first feeder. `delay` is the longest wait for a batch to fill; the nearest
     /// deadline among its images ends it early.
     pub fn new(shape: Shape, delay: Duration) -> (Self, Feeder<T>) {
-        let state =
-            State { items: VecDeque::new(), feeders: 1, wide_runs: false, narrow_runs: 0, took: Duration::ZERO };
+        let state = State { feeders: 1, ..State::default() };
         let [wide, narrow, room] = [(); 3].map(|()| Condvar::new());
         let ready = Self(Arc::new(Inner { state: Mutex::new(state), wide, narrow, room, shape, delay }));
         (ready.clone(), Feeder(ready))
@@ -163,7 +185,7 @@ impl<T: Due> Ready<T> {
     }
 
     /// The next batch for a session of that kind, as soon as it is its turn. `None` at the end.
-    pub fn take(&self, kind: Kind, batch: &mut Vec<T>) -> Option<(Turn<T>, Release)> {
+    pub fn take(&self, kind: Kind, batch: &mut Vec<T>) -> Option<Taken<T>> {
         let Inner { state, shape, delay, .. } = &*self.0;
         let woken = self.0.waits(kind);
         let mut state = state.lock();
@@ -173,6 +195,7 @@ impl<T: Due> Ready<T> {
             }
             woken.wait(&mut state);
         }
+        let late = state.give_up(kind);
         let most = match kind {
             Kind::Wide => shape.wide_batch,
             Kind::Narrow => {
@@ -192,13 +215,22 @@ impl<T: Due> Ready<T> {
             let (closes_at, why) = state.closes_at(patient_until);
             waited_for = woken.wait_until(&mut state, closes_at).timed_out().then_some(why);
         }
-        let rows = state.items.len().min(if delay.is_zero() { most } else { full });
+        let ready = state.items.len().min(if delay.is_zero() { most } else { full });
+        let rows = state.in_time(kind, ready);
         batch.extend(state.items.drain(..rows));
-        let release = if rows == full { Release::Full } else { waited_for.unwrap_or(Release::Idle) };
+        if !late.is_empty() {
+            state.pace[kind as usize].gave_up();
+        }
+        let release = match waited_for {
+            _ if rows < ready => Release::Deadline,
+            _ if rows == full => Release::Full,
+            why => why.unwrap_or(Release::Idle),
+        };
         self.0.wake(&state);
         drop(state);
         self.0.room.notify_all();
-        Some((Turn(self.clone(), kind, Instant::now()), release))
+        let turn = Turn { ready: self.clone(), kind, since: Instant::now(), rows: 0 };
+        Some(Taken { turn, release, late })
     }
 }
 
@@ -210,6 +242,45 @@ impl<T: Due> State<T> {
         match latest {
             Some(latest) if latest < patient_until => (latest, Release::Deadline),
             _ => (patient_until, Release::Delay),
+        }
+    }
+}
+
+impl<T: Due> State<T> {
+    /// Takes out what a session of that kind cannot do in time even alone.
+    fn give_up(&mut self, kind: Kind) -> Vec<T> {
+        let soonest = Instant::now() + self.pace[kind as usize].soonest(1);
+        let mut late = Vec::new();
+        for at in (0..self.items.len()).rev() {
+            if self.items[at].due().is_some_and(|due| due < soonest) {
+                late.extend(self.items.remove(at));
+            }
+        }
+        late
+    }
+
+    /// How many of the first `most` images a session of that kind does by the nearest of their deadlines; one at
+    /// least.
+    fn in_time(&self, kind: Kind, most: usize) -> usize {
+        let (now, pace) = (Instant::now(), &self.pace[kind as usize]);
+        let mut nearest = None;
+        let fitting = self.items.iter().take(most).zip(1..).take_while(|(item, rows)| {
+            nearest = nearest.into_iter().chain(item.due()).min();
+            *rows == 1 || nearest.is_none_or(|due| now + pace.soonest(*rows) <= due)
+        });
+        fitting.count()
+    }
+}
+
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            items: VecDeque::new(),
+            feeders: 0,
+            wide_runs: false,
+            narrow_runs: 0,
+            took: Duration::ZERO,
+            pace: Default::default(),
         }
     }
 }
@@ -256,15 +327,26 @@ impl<T> Drop for Feeder<T> {
     }
 }
 
+impl<T> Turn<T> {
+    /// A run of so many rows begins.
+    pub fn runs(&mut self, rows: usize) {
+        (self.since, self.rows) = (Instant::now(), rows);
+    }
+}
+
 impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
-        let mut state = self.0.0.state.lock();
-        state.took = self.2.elapsed();
-        match self.1 {
+        let mut state = self.ready.0.state.lock();
+        if self.rows > 0 {
+            state.took = self.since.elapsed();
+            let took = state.took;
+            state.pace[self.kind as usize].ran(self.rows, took);
+        }
+        match self.kind {
             Kind::Wide => state.wide_runs = false,
             Kind::Narrow => state.narrow_runs -= 1,
         }
-        self.0.0.wake(&state);
+        self.ready.0.wake(&state);
     }
 }
 
@@ -284,8 +366,8 @@ mod tests {
 
     fn take(ready: &Ready<u32>, kind: Kind) -> (Vec<u32>, Turn<u32>, Release) {
         let mut batch = Vec::new();
-        let (turn, release) = ready.take(kind, &mut batch).unwrap();
-        (batch, turn, release)
+        let taken = ready.take(kind, &mut batch).unwrap();
+        (batch, taken.turn, taken.release)
     }
 
     fn is_turn(ready: &Ready<u32>, kind: Kind) -> bool {
@@ -347,17 +429,36 @@ mod tests {
         assert_eq!((batch.len(), release), (4, Release::Deadline));
     }
 
+    #[derive(Debug, PartialEq)]
+    struct At(Instant);
+
+    impl Due for At {
+        fn due(&self) -> Option<Instant> {
+            Some(self.0)
+        }
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_nearest_deadline_and_what_is_late_is_not_begun() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::ZERO);
+        ready.0.state.lock().pace[Kind::Wide as usize].ran(2, 120 * second);
+        let [far, near, nearer] = [600, 150, 30].map(|seconds| At(now + second * seconds));
+        [nearer, far, near].into_iter().for_each(|item| feeder.push(item));
+        (0..3).for_each(|_| feeder.push(At(now + 600 * second)));
+        let mut batch = Vec::new();
+        let taken = ready.take(Kind::Wide, &mut batch).unwrap();
+        // A row takes a minute: three would be too many for the one that is due after two and a half.
+        assert_eq!(taken.late, [At(now + 30 * second)]);
+        assert_eq!(batch, [At(now + 600 * second), At(now + 150 * second)]);
+        assert_eq!(taken.release, Release::Deadline);
+    }
+
     #[test]
     fn a_deadline_leaves_time_for_the_run() {
         let now = Instant::now();
-        struct At(Instant);
-        impl Due for At {
-            fn due(&self) -> Option<Instant> {
-                Some(self.0)
-            }
-        }
         let items = [9, 5, 7].map(|seconds| At(now + Duration::from_secs(seconds))).into();
-        let state = State { items, feeders: 1, wide_runs: false, narrow_runs: 0, took: Duration::from_secs(1) };
+        let state = State { items, feeders: 1, took: Duration::from_secs(1), ..State::default() };
         let after = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(state.closes_at(after(9)), (after(4), Release::Deadline));
         assert_eq!(state.closes_at(after(3)), (after(3), Release::Delay));
@@ -376,7 +477,7 @@ mod tests {
                     let ready = ready.clone();
                     scope.spawn(move || {
                         let (mut batch, mut taken) = (Vec::new(), 0);
-                        while let Some((turn, _)) = ready.take(kind, &mut batch) {
+                        while let Some(Taken { turn, .. }) = ready.take(kind, &mut batch) {
                             assert!(ready.0.state.lock().items.len() <= SHAPE.in_flight());
                             taken += batch.len();
                             batch.clear();

@@ -2,10 +2,11 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::Prediction;
 
 use super::decoding::DecodePool;
-use super::ready::{Kind, Ready};
+use super::ready::{Kind, Ready, Taken};
 use super::streak::FailureStreak;
 use super::{Decoded, Finished, FinishedSender, Held, Shared, Verdict, micros_since};
 use crate::image::Normaliser;
@@ -50,14 +51,16 @@ impl SessionThread {
     /// Runs batches until the decode threads have ended.
     pub fn run(mut self) {
         let mut batch = Vec::new();
-        while let Some((turn, release)) = self.work.decoded.take(self.kind, &mut batch) {
+        while let Some(Taken { mut turn, release, late }) = self.work.decoded.take(self.kind, &mut batch) {
+            self.refuse(late);
             if batch.is_empty() {
-                // While this session waited for more, another one took what there was.
+                // While this session waited for more, another one took what there was; or all of it was late.
                 continue;
             }
             self.work.shared.metrics.released(release);
             let live = self.drop_moot(&mut batch);
             if !live.is_empty() {
+                turn.runs(live.len());
                 self.run_batch(live);
             }
             drop(turn);
@@ -77,6 +80,18 @@ impl SessionThread {
             }
         }
         live
+    }
+
+    /// Ends what could not be done by its deadline any more.
+    fn refuse(&self, late: Vec<Decoded>) {
+        for Decoded { held, row } in late {
+            let verdict = self.work.shared.is_moot(&held, "the session was free").unwrap_or_else(|| {
+                let message = "the deadline is so near that the session could not be done by then";
+                Verdict::Failed(Failure::new(FailureCode::DeadlineExceeded, message))
+            });
+            self.work.pool.give_back(row);
+            self.finish(vec![Finished { held, verdict, batch: 0 }]);
+        }
     }
 
     fn run_batch(&mut self, batch: Vec<Decoded>) {
