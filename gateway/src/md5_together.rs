@@ -1,5 +1,5 @@
 //! The MD5 of images that are with workers at the same time. Only answers name it, so there is time until then; and
-//! eight images take little longer than one.
+//! sixteen images take twice as long as one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,8 +10,10 @@ use shoal_shared::digest::{ImageKey, ImageMd5};
 
 /// Shorter images are hashed in less time than it takes to gather them, bytes.
 const SHORTEST: usize = 4 << 10;
-/// Eight longer ones would keep a runtime thread busy for too long, bytes.
+/// So many longer ones would keep a runtime thread busy for too long, bytes.
 const LONGEST: usize = 256 << 10;
+/// With fewer images at workers, one is not made to wait for others.
+const COMPANY: usize = 8;
 
 /// Images whose MD5 is wanted by the time their answers are there.
 #[derive(Default)]
@@ -42,7 +44,7 @@ impl Md5Together {
         let image = Arc::new(Image { bytes: bytes.clone(), md5: OnceLock::new() });
         let company = self.open.fetch_add(1, Ordering::Relaxed);
         let coming = ComingMd5::Open { image: image.clone(), among: self.clone() };
-        if company + 1 < ImageMd5::AT_ONCE {
+        if company + 1 < COMPANY {
             image.alone();
             return coming;
         }
@@ -112,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn eight_are_hashed_together_and_each_gets_its_own() {
+    fn sixteen_are_hashed_together_and_each_gets_its_own() {
         let together = Arc::new(Md5Together::default());
         let images: Vec<_> = (0..40).map(image).collect();
         let coming: Vec<_> = images.iter().map(|(key, bytes)| together.begin(key, bytes)).collect();
-        // Seven alone, four times eight, and one that waits.
+        // Seven alone, twice sixteen, and one that waits.
         assert_eq!(waiting(&together), 1);
         for ((_, bytes), coming) in images.iter().zip(&coming) {
             assert_eq!(coming.get(), ImageMd5::of(bytes));

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Up to three pieces, sent one after the other.
+/// Up to four pieces, sent one after the other.
 #[derive(Clone, Default)]
 pub struct Pieces {
-    pieces: [Bytes; 3],
+    pieces: [Bytes; 4],
     sent: usize,
 }
 
@@ -24,18 +24,18 @@ impl Pieces {
     }
 
     /// The bytes as they are.
-    pub fn whole(body: Bytes) -> Self {
-        Self { pieces: [body, Bytes::new(), Bytes::new()], sent: 0 }
+    pub fn whole([head, rest]: [Bytes; 2]) -> Self {
+        Self { pieces: [head, rest, Bytes::new(), Bytes::new()], sent: 0 }
     }
 
     /// The bytes as form field `file`.
-    pub fn form(body: Bytes, content_type: &str) -> Self {
+    pub fn form([first, rest]: [Bytes; 2], content_type: &str) -> Self {
         let extension = content_type.rsplit('/').next().unwrap_or("bin");
         let head = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"image.{extension}\"\r\n\
              Content-Type: {content_type}\r\n\r\n"
         );
-        Self { pieces: [head.into(), body, format!("\r\n--{BOUNDARY}--\r\n").into()], sent: 0 }
+        Self { pieces: [head.into(), first, rest, format!("\r\n--{BOUNDARY}--\r\n").into()], sent: 0 }
     }
 
     /// The header that goes with [`Pieces::form`].

@@ -34,8 +34,8 @@ struct Image {
 pub struct Shot {
     /// Which image it shows.
     pub image: usize,
-    /// Its bytes.
-    pub body: Bytes,
+    /// Its bytes, in two pieces.
+    pub body: [Bytes; 2],
     /// Its media type.
     pub content_type: &'static str,
 }
@@ -134,8 +134,8 @@ impl Pool {
         let index = (image % self.images.len() as u64) as usize;
         let image = &self.images[index];
         let body = match (number, &image.picture) {
-            (Some(number), Some(picture)) => Bytes::from(picture.body(number)),
-            _ => image.bytes.clone(),
+            (Some(number), Some(picture)) => picture.body(number),
+            _ => [image.bytes.clone(), Bytes::new()],
         };
         Shot { image: index, body, content_type: image.content_type }
     }
@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
 
-    fn bodies(images: Images, count: usize) -> HashSet<Bytes> {
+    fn bodies(images: Images, count: usize) -> HashSet<[Bytes; 2]> {
         let pool = Pool::new(&images, 7).unwrap();
         (0..count).map(|_| pool.draw().body).collect()
     }

@@ -87,7 +87,7 @@ impl ImageSha256 {
 }
 
 impl ImageMd5 {
-    /// Uploads that [`ImageMd5::of_each`] takes in little more than the time of one.
+    /// Uploads that [`ImageMd5::of_each`] takes in twice the time of one.
     pub const AT_ONCE: usize = md5_lanes::LANES;
 
     /// Digest of a complete upload.

@@ -4,6 +4,7 @@
 //! | module | owns |
 //! | --- | --- |
 //! | `keeper` | one worker kept alive |
+//! | `allocator` | what its memory allocator is told |
 //! | `roster` | the workers of this host, as many as ordered |
 //! | `queues` | what waits for it, of every model and version |
 //! | `division` | which worker keeps which model loaded |
@@ -11,6 +12,7 @@
 //! | `readiness` | how a child says that it works |
 //! | `backoff` | when to start again, and when to give up |
 
+mod allocator;
 mod backoff;
 mod division;
 mod keeper;

@@ -1,5 +1,6 @@
 //! Logging in: once for each user, or once for all arrivals.
 
+use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -67,7 +68,7 @@ impl Engine {
             escape(&login.username),
             escape(&login.password)
         );
-        let mut request = Request::new(Pieces::whole(form.into()));
+        let mut request = Request::new(Pieces::whole([form.into(), Bytes::new()]));
         *request.method_mut() = hyper::Method::POST;
         *request.uri_mut() = login.path.parse().map_err(|_| Outcome::Status(404))?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::backoff::{CrashLoop, RestartPolicy, jittered};
 use super::readiness::{Readiness, comes_to_work};
-use super::{FleetPlan, signal};
+use super::{FleetPlan, allocator, signal};
 
 /// How long a replacement may take to start. Loading a large model is most of it.
 const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(120);
@@ -207,6 +207,7 @@ impl Keeper {
             .args(["--nats-url", &config.nats.url])
             .args(config_file.iter().flat_map(|file| [OsStr::new("--config"), file.as_os_str()]))
             .env("NOTIFY_SOCKET", readiness.path())
+            .envs(allocator::options(config))
             .stdin(Stdio::null())
             // Its own group: Ctrl-C at the terminal reaches the supervisor, which drains.
             .process_group(0)
