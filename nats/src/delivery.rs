@@ -33,6 +33,7 @@ impl Drop for Slot {
     }
 }
 
+use crate::order::{Order, Place, WORTH_ORDER};
 use crate::receipt::{Counted, Receipt};
 use crate::subjects;
 
@@ -66,6 +67,7 @@ pub struct Delivery {
     pub received: Instant,
     pub(crate) headers: HeaderMap,
     receipt: Arc<Receipt>,
+    place: Place,
     _slot: Slot,
 }
 
@@ -105,7 +107,12 @@ impl Wishes {
 
 impl Delivery {
     /// Reads a message of the jobs stream. `None` for what is no job delivery.
-    pub(crate) fn read(client: &Arc<Client>, message: async_nats::Message, slot: Slot) -> Option<Self> {
+    pub(crate) fn read(
+        client: &Arc<Client>,
+        order: &Arc<Order>,
+        message: async_nats::Message,
+        slot: Slot,
+    ) -> Option<Self> {
         let reply = message.reply?;
         let Counted { attempt, sequence, published } = Counted::read(&reply)?;
         let (model, lane) = subjects::parse_job(&message.subject)?;
@@ -127,6 +134,7 @@ impl Delivery {
             received: Instant::now(),
             headers,
             receipt: Arc::new(Receipt::new(client, reply)),
+            place: order.enter(sequence),
             _slot: slot,
         })
     }
@@ -149,6 +157,9 @@ impl Delivery {
 
     /// Done: the outcome is stored and sent.
     pub async fn ack(self) {
+        if self.payload.len() >= WORTH_ORDER {
+            self.place.turn().await;
+        }
         self.settle(AckKind::Ack).await;
     }
 

@@ -18,6 +18,7 @@
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |
+//! | `order` | acknowledgements in the order of delivery, for a moment |
 //! | [`describe`] | a model in full, told by a worker that has it |
 //! | [`register`] | accepted asynchronous jobs, by id |
 //! | [`replies`] | a gateway's single inbox, a waiter per job |
@@ -57,6 +58,7 @@ pub mod ensure;
 pub mod feedback;
 mod identity;
 pub mod listing;
+mod order;
 pub mod peers;
 pub mod presence;
 pub mod publish;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::connect::{Bus, BusError};
 use crate::delivery::{Delivery, Lease, Slot};
+use crate::order::Order;
 use crate::subjects;
 use crate::topology::JOBS;
 
@@ -41,6 +42,8 @@ pub struct Puller {
     lane: Lane,
     slots: Arc<Semaphore>,
     held: Arc<AtomicU32>,
+    /// In which deliveries are acknowledged.
+    order: Arc<Order>,
     capacity: usize,
     jobs: mpsc::Sender<Delivery>,
 }
@@ -61,7 +64,7 @@ impl Puller {
         let capacity = capacity.max(1);
         let (slots, held) = (Arc::new(Semaphore::new(capacity)), Arc::default());
         let client = Arc::new(bus.client.clone());
-        Ok(Self { bus: bus.clone(), client, consumer, lane, slots, held, capacity, jobs })
+        Ok(Self { bus: bus.clone(), client, consumer, lane, slots, held, order: Arc::default(), capacity, jobs })
     }
 
     /// Jobs of the lane that are in hand.
@@ -225,7 +228,9 @@ impl<'a> PullSession<'a> {
             Some(credit) => credit,
             None => self.puller.slots.clone().acquire_owned().await.ok()?,
         };
-        let Some(delivery) = Delivery::read(&self.puller.client, message, Slot::taken(slot, &self.puller.held)) else {
+        let Some(delivery) =
+            Delivery::read(&self.puller.client, &self.puller.order, message, Slot::taken(slot, &self.puller.held))
+        else {
             tracing::warn!("a message that is no job arrived on a pull inbox");
             return None;
         };
@@ -254,9 +259,12 @@ impl<'a> PullSession<'a> {
                     continue;
                 }
                 let Some(slot) = self.credits.pop() else { break };
-                if let Some(delivery) =
-                    Delivery::read(&self.puller.client, message, Slot::taken(slot, &self.puller.held))
-                {
+                if let Some(delivery) = Delivery::read(
+                    &self.puller.client,
+                    &self.puller.order,
+                    message,
+                    Slot::taken(slot, &self.puller.held),
+                ) {
                     delivery.nak(Duration::ZERO).await;
                 }
             }
