@@ -104,6 +104,8 @@ pub struct Place {
     admission: Admission,
     model: ModelName,
     tenant: Tenant,
+    /// Whether it depended on the margin.
+    by_margin: bool,
 }
 
 impl Admission {
@@ -137,7 +139,7 @@ impl Admission {
             let message = format!("{} predictions are in flight, as many as this gateway holds", state.max_jobs);
             return Err(self.refused("in_flight", message, wait.max(Duration::from_secs(1))));
         }
-        doors.of(model, &state.weights).enter(knock, now).map_err(|full| match full.reason {
+        let by_margin = doors.of(model, &state.weights).enter(knock, now).map_err(|full| match full.reason {
             Reason::Share { held, share } => {
                 let message =
                     format!("{held} predictions of yours are in flight; your share while others ask too is {share}");
@@ -155,7 +157,7 @@ impl Admission {
         })?;
         doors.in_flight += 1;
         state.metrics.in_flight.set(doors.in_flight as i64);
-        Ok(Place { admission: self.clone(), model: model.clone(), tenant: knock.tenant.clone() })
+        Ok(Place { admission: self.clone(), model: model.clone(), tenant: knock.tenant.clone(), by_margin })
     }
 
     fn refused(&self, bound: &str, message: String, retry_after: Duration) -> Refusal {
@@ -199,8 +201,10 @@ impl Admission {
 impl Place {
     /// Whoever had it was answered in time, or was not: the door learns from that. Without a word, it was neither.
     pub fn ended(&self, in_time: bool) {
-        let state = &self.admission.0;
-        state.doors.lock().of(&self.model, &state.weights).margin.learn(in_time);
+        if in_time || self.by_margin {
+            let state = &self.admission.0;
+            state.doors.lock().of(&self.model, &state.weights).margin.learn(in_time);
+        }
     }
 }
 

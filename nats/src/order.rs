@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Bytes from which on a job is worth it: of smaller ones a file holds so many that it is seldom written anew.
+/// Bytes from which on a job is worth it: with images of 1 KB, waiting gained nothing.
 pub(crate) const WORTH_ORDER: usize = 4 << 10;
 /// How long an acknowledgement waits for older ones. Nobody waits for it: the answer has been sent.
 const LONGEST: Duration = Duration::from_millis(10);

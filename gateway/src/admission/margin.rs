@@ -3,6 +3,8 @@
 //! as the deadline leaves, clients that use the same cores. So it is found out from what became of those who were
 //! let in. Pure.
 
+use std::time::Duration;
+
 /// At most: what the forecast alone is trusted with.
 const MOST: f64 = 0.8;
 /// At least, or nobody would be let in who could tell that it has become better.
@@ -28,6 +30,13 @@ impl Margin {
         self.0
     }
 
+    /// Whether somebody who would have to wait so long is let in or not by how large the part is. Whoever would be let
+    /// in anyway and is late has a deadline that nothing could meet: it says nothing about the forecast, and must not
+    /// cost others their places.
+    pub(super) fn decides(wait: Duration, remaining: Duration) -> bool {
+        wait > remaining.mul_f64(LEAST)
+    }
+
     /// Somebody who was let in was answered in time, or was not.
     pub(super) fn learn(&mut self, in_time: bool) {
         let change = if in_time { 1.0 + MORE } else { 1.0 - LESS };
@@ -50,6 +59,13 @@ mod tests {
     fn few_that_are_late_cost_nothing_and_many_cost_all_but_the_least() {
         assert!(where_one_is_late_of(100) > 0.7);
         assert!(where_one_is_late_of(10) < 1.1 * LEAST);
+    }
+
+    #[test]
+    fn it_decides_where_there_is_a_wait() {
+        let ms = Duration::from_millis;
+        assert!(Margin::decides(ms(40), ms(300)));
+        assert!(!Margin::decides(ms(0), ms(1)) && !Margin::decides(ms(20), ms(300)));
     }
 
     #[test]

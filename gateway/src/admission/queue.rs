@@ -60,17 +60,18 @@ impl ModelQueue {
     }
 
     /// Lets a request in that will meet its deadline within its tenant's share, or that was told to
-    /// come back now.
-    pub(super) fn enter(&mut self, knock: &Knock<'_>, now: Instant) -> Result<(), Full> {
+    /// come back now. Gives whether the margin decided that.
+    pub(super) fn enter(&mut self, knock: &Knock<'_>, now: Instant) -> Result<bool, Full> {
         self.tenants.see(knock.tenant, knock.remaining, now);
-        if let (Some(wait), Some(rate)) = (self.forecast.wait(now), self.forecast.rate())
+        let wait = self.forecast.wait(now);
+        if let (Some(wait), Some(rate)) = (wait, self.forecast.rate())
             && !self.promises.redeem(knock, now)
         {
             self.check(knock, wait, rate, now)?;
         }
         self.forecast.enter();
         self.tenants.enter(knock.tenant, now);
-        Ok(())
+        Ok(wait.is_some_and(|wait| Margin::decides(wait, knock.remaining)))
     }
 
     fn check(&mut self, knock: &Knock<'_>, wait: Duration, rate: f64, now: Instant) -> Result<(), Full> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Between two refusals, while they come faster: a thousand a second take about a tenth of a core.
+/// Between two refusals, while they come faster. (Unbounded, 12,500 a second took half of two cores.)
 const EACH: Duration = Duration::from_millis(1);
 /// As many as fit into this time leave at once when there were none for as long.
 const BURST: Duration = Duration::from_millis(250);
