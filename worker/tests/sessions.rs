@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use shoal_shared::manifest::Manifest;
 use shoal_shared::sniff::ImageLimits;
 use shoal_worker::image::Preprocessor;
-use shoal_worker::model::{BadModel, Device, ModelSession, Runtime, Threads};
+use shoal_worker::model::{BadModel, Device, ModelSession, Runtime, Staging, Threads};
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -40,7 +40,11 @@ fn means(name: &str, input: &str, rows: usize) -> Vec<f32> {
     let mut row = vec![0.0; preprocessor.row_len()];
     preprocessor.prepare(png.get_ref(), &mut row).unwrap();
     let mut values = row.repeat(rows);
-    session.run(&mut values, rows).unwrap()
+    let scores = session.run(&mut values, rows).unwrap();
+    session.stage_in(Staging::Host).unwrap();
+    assert_eq!(session.run(&mut values, rows).unwrap(), scores, "staged");
+    assert!(session.stage_in(Staging::Pinned).is_err(), "there is no GPU to pin memory for");
+    scores
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::curve::{best, crossover, curve, likely_best, log_curve, per_image_ms, run_all, settle};
 use super::engine::Engine;
 use super::tuning::{Choice, Part};
-use super::{Device, Model, ModelSession, Runtime, Threads};
+use super::{Device, Model, ModelSession, Runtime, Staging, Threads};
 use crate::pipeline::Shape;
 use crate::serving::CpuBudget;
 
@@ -198,7 +198,13 @@ fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> any
         }
         None => runtime.session_with(&model.onnx, how.0, how.1)?,
     };
-    Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
+    let mut session = ModelSession::new(session, &model.manifest, model.labels.len())?;
+    if !how.1.is_on_cpu()
+        && let Err(error) = session.stage_in(Staging::Pinned)
+    {
+        tracing::warn!(model.name = %model.manifest.name, error, "no pinned memory: input is copied once more");
+    }
+    Ok(session)
 }
 
 /// Loading takes a core for most of a second; several load in the time of one.

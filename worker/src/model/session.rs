@@ -1,10 +1,12 @@
 //! One session with its input and output resolved: rows in, rows of scores out.
 
 use half::f16;
-use ort::session::{RunOptions, Session, SessionInputValue};
-use ort::value::{Outlet, TensorElementType, TensorRef, ValueType};
+use ort::session::{RunOptions, Session};
+use ort::value::{Outlet, TensorElementType, ValueType};
 use shoal_shared::manifest::{Layout, Manifest};
 use thiserror::Error;
+
+use super::feed::{Element, Feed, Staging};
 
 /// Why a model cannot be served with its manifest.
 #[derive(Debug, Error)]
@@ -18,6 +20,7 @@ pub struct BadModel {
 pub struct ModelSession {
     session: Session,
     input: Input,
+    feed: Feed,
     output: String,
     classes: usize,
 }
@@ -35,13 +38,6 @@ pub struct Input {
     /// Batch size the model insists on.
     pub fixed_batch: Option<usize>,
     channels: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element {
-    Float32,
-    Float16,
-    Uint8,
 }
 
 impl Input {
@@ -72,7 +68,12 @@ impl ModelSession {
             return Err(bad(format!("the labels file has {labels} lines, the output has {classes} classes")));
         }
         let output = output.name().to_owned();
-        Ok(Self { session, input, output, classes })
+        Ok(Self { feed: Feed::new(input.element), session, input, output, classes })
+    }
+
+    /// Has its input wait in that memory for the device that computes.
+    pub fn stage_in(&mut self, staging: Staging) -> Result<(), String> {
+        self.feed.stage(&self.session, staging).map_err(|error| error.to_string())
     }
 
     /// The resolved input.
@@ -118,20 +119,7 @@ impl ModelSession {
     }
 
     fn run_batch(&mut self, values: &[f32], batch: usize, options: &RunOptions) -> ort::Result<Vec<f32>> {
-        let shape = self.input.shape(batch);
-        let halves: Vec<f16>;
-        let bytes: Vec<u8>;
-        let tensor: SessionInputValue<'_> = match self.input.element {
-            Element::Float32 => TensorRef::from_array_view((shape, values))?.into(),
-            Element::Float16 => {
-                halves = values.iter().map(|&value| f16::from_f32(value)).collect();
-                TensorRef::from_array_view((shape, halves.as_slice()))?.into()
-            }
-            Element::Uint8 => {
-                bytes = values.iter().map(|&value| value.round().clamp(0.0, 255.0) as u8).collect();
-                TensorRef::from_array_view((shape, bytes.as_slice()))?.into()
-            }
-        };
+        let tensor = self.feed.tensor(self.input.shape(batch), values)?;
         let outputs = self.session.run_with_options(vec![(self.input.name.as_str(), tensor)], options)?;
         let output = &outputs[self.output.as_str()];
         match output.dtype().tensor_type() {
@@ -160,13 +148,8 @@ fn resolve_input(inputs: &[Outlet], manifest: &Manifest) -> Result<Input, String
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return Err(format!("input `{}` is no tensor", outlet.name()));
     };
-    let element = match ty {
-        TensorElementType::Float32 => Element::Float32,
-        TensorElementType::Float16 => Element::Float16,
-        TensorElementType::Uint8 => Element::Uint8,
-        other => {
-            return Err(format!("input `{}` takes {other:?}: float32, float16 or uint8 are served", outlet.name()));
-        }
+    let Some(element) = Element::of(*ty) else {
+        return Err(format!("input `{}` takes {ty:?}: float32, float16 or uint8 are served", outlet.name()));
     };
     let &[batch, second, third, fourth] = &shape[..] else {
         return Err(format!("input `{}` has shape {shape:?}: four axes are expected", outlet.name()));
