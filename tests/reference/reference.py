@@ -20,13 +20,18 @@ HERE = Path(__file__).parent
 
 
 def encodings(photo):
-    """The photograph as the tests send it: as it is, losslessly, and as a large one."""
+    """The photograph as the tests send it: as it is, losslessly, and as large as those that cameras take."""
     original = Image.open(photo).convert("RGB")
     png = io.BytesIO()
     original.save(png, "PNG")
-    large = io.BytesIO()
-    original.resize((original.width * 6, original.height * 6), Image.LANCZOS).save(large, "JPEG", quality=92)
-    return {"jpeg": photo.read_bytes(), "png": png.getvalue(), "large": large.getvalue()}
+
+    def enlarged(percent):
+        size = (original.width * percent // 100, original.height * percent // 100)
+        jpeg = io.BytesIO()
+        original.resize(size, Image.LANCZOS).save(jpeg, "JPEG", quality=92)
+        return jpeg.getvalue()
+
+    return {"jpeg": photo.read_bytes(), "png": png.getvalue(), "large": enlarged(600), "camera": enlarged(997)}
 
 
 def prepared(data):

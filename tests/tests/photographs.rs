@@ -27,8 +27,10 @@ fn scores_agree_with_the_reference_for_every_encoding() {
     for name in ["cat", "espresso"] {
         let jpeg = std::fs::read(data.join(format!("photos/{name}.jpg"))).unwrap();
         let photo = image::load_from_memory(&jpeg).unwrap();
-        let large = photo.resize_exact(photo.width() * 6, photo.height() * 6, FilterType::Lanczos3);
-        let encodings = [("jpeg", jpeg), ("png", encode(&photo, ImageFormat::Png)), ("large", encode_jpeg(&large))];
+        // Read at a quarter and at an eighth of their size.
+        let (large, camera) = (encode_jpeg(&enlarged(&photo, 600)), encode_jpeg(&enlarged(&photo, 997)));
+        let encodings =
+            [("jpeg", jpeg), ("png", encode(&photo, ImageFormat::Png)), ("large", large), ("camera", camera)];
         for (kind, image) in encodings {
             let answer = http::post_file(&fleet.url("/predict"), "file", "photo", &image);
             assert_eq!(answer.status, 200, "{answer:?}");
@@ -39,6 +41,10 @@ fn scores_agree_with_the_reference_for_every_encoding() {
             assert!(off <= TOLERANCE, "{name} as {kind}: {answer} is {off} from {expected}");
         }
     }
+}
+
+fn enlarged(photo: &DynamicImage, percent: u32) -> DynamicImage {
+    photo.resize_exact(photo.width() * percent / 100, photo.height() * percent / 100, FilterType::Lanczos3)
 }
 
 fn encode_jpeg(image: &DynamicImage) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod decode;
 mod helpers;
 mod jpeg;
+mod means;
 mod npy;
 mod picture;
 mod prepare;

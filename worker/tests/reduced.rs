@@ -46,8 +46,8 @@ fn every_sampling_size_and_restart_shows_what_averaging_shows() {
         let bytes = random_jpeg(&made, &mut random);
         let whole = decode(&bytes, &limits, None).unwrap_or_else(|failure| panic!("{run} {made:?}: {failure}"));
         let shorter = whole.width.min(whole.height);
-        for factor in [8, 4, 2] {
-            let reduced = decode(&bytes, &limits, Some((shorter / 8 * (8 / factor) / 2).max(1))).unwrap();
+        for (factor, needed) in [(8, shorter / 8 * 3 / 4), (4, shorter / 8 * 3 / 2), (2, shorter / 8 * 2)] {
+            let reduced = decode(&bytes, &limits, Some(needed)).unwrap();
             if (reduced.width, reduced.height) == (whole.width, whole.height) {
                 // Brightness would need more than eight pixels of a colour block's side.
                 assert!(factor == 2 && (made.sampling.0 == 4 || made.sampling.1 == 4), "{made:?} at 1/{factor}");
@@ -67,6 +67,65 @@ fn every_sampling_size_and_restart_shows_what_averaging_shows() {
                 mean < 3.0 && most < 30.0,
                 "{run} {made:?} at 1/{factor}: off by {mean} on average, {most} at most"
             );
+        }
+    }
+}
+
+/// A picture whose detail is the weaker the finer it is, as a photograph's.
+fn photograph(width: u32, height: u32, random: &mut fastrand::Rng) -> image::RgbImage {
+    let octaves: Vec<(f32, Vec<f32>)> = (2..8)
+        .map(|octave| {
+            let cells = 1 << octave;
+            let strength = 120.0 / 1.7_f32.powi(octave);
+            let grid = (0..(cells + 2) * (cells + 2) * 3).map(|_| (random.f32() - 0.5) * 2.0 * strength).collect();
+            (cells as f32, grid)
+        })
+        .collect();
+    image::RgbImage::from_fn(width, height, |x, y| {
+        image::Rgb([0, 1, 2].map(|channel| {
+            let value: f32 = (octaves.iter())
+                .map(|(cells, grid)| {
+                    let (u, v) = (x as f32 / width as f32 * cells, y as f32 / height as f32 * cells);
+                    let at = |du, dv| grid[((v as usize + dv) * (*cells as usize + 2) + u as usize + du) * 3 + channel];
+                    let (fu, fv) = (u.fract(), v.fract());
+                    let row = |dv| at(0, dv) * (1.0 - fu) + at(1, dv) * fu;
+                    row(0) * (1.0 - fv) + row(1) * fv
+                })
+                .sum();
+            (128.0 + value).clamp(0.0, 255.0) as u8
+        }))
+    })
+}
+
+fn encoded(picture: &image::RgbImage, format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn a_photograph_gives_the_input_that_all_of_its_pixels_give() {
+    let (limits, mut random) = (ImageLimits::default(), fastrand::Rng::with_seed(17));
+    // An eighth, a quarter, half of the size; sides that eight does not divide.
+    for (width, height, needed) in [(1501, 1131, 100), (1131, 1501, 100), (1501, 1131, 200), (1131, 1507, 280)] {
+        let jpeg = encoded(&photograph(width, height, &mut random), image::ImageFormat::Jpeg);
+        let whole = decode(&jpeg, &limits, None).unwrap();
+        let whole = image::RgbImage::from_raw(width, height, whole.rgb).unwrap();
+        for resize in [Resize::ShorterSide, Resize::Stretch, Resize::Fit] {
+            let side = needed - needed / 8;
+            let shorter_side = (resize == Resize::ShorterSide).then_some(needed);
+            let spec = InputSpec { resize, shorter_side, scale: 1.0, ..InputSpec::default() };
+            let values = |bytes: &[u8]| {
+                let mut preprocessor = Preprocessor::new(&spec, Layout::Nchw, (side, side), limits);
+                let mut row = vec![0.0; preprocessor.row_len()];
+                preprocessor.prepare(bytes, &mut row).unwrap();
+                row
+            };
+            let (reduced, whole) = (values(&jpeg), values(&encoded(&whole, image::ImageFormat::Png)));
+            let squares = reduced.iter().zip(&whole).map(|(found, expected)| (found - expected).powi(2));
+            let off = (squares.sum::<f32>() / whole.len() as f32).sqrt();
+            println!("{width}x{height} for {needed}, {resize:?}: off by {off}");
+            assert!(off < 0.6, "{width}x{height} for {needed}, {resize:?}: off by {off}");
         }
     }
 }

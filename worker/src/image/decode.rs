@@ -9,7 +9,7 @@ use shoal_shared::sniff::{ImageFormat, ImageHeader, ImageLimits, check_dimension
 
 use super::helpers::Helpers;
 use super::jpeg::JpegDecoder;
-use super::picture::{Channels, Part, Picture, Wanted};
+use super::picture::{Channels, Extent, Part, Picture, Wanted};
 
 /// A decoded image: rows of RGB bytes, not yet turned upright.
 pub struct Pixels {
@@ -28,10 +28,13 @@ pub struct Pixels {
 ///
 /// An image whose shorter side is much longer than `needed` may come at a fraction of its size.
 pub fn decode(bytes: &[u8], limits: &ImageLimits, needed: Option<u32>) -> Result<Pixels, Failure> {
-    let whole = |(width, height), _| Part { left: 0, top: 0, width, height };
+    let whole = |extent: Extent, _| {
+        let (width, height) = extent.size();
+        Part { left: 0, top: 0, width, height }
+    };
     let wanted = needed.map(|needed| Wanted { needed, channels: Channels::Rgb, part_of: &whole });
     let picture = Decoder::default().decode(bytes, limits, wanted.as_ref())?;
-    let (width, height) = picture.size;
+    let (width, height) = picture.extent.size();
     Ok(Pixels { width, height, rgb: picture.bytes, orientation: picture.orientation })
 }
 

@@ -4,9 +4,8 @@ use image::metadata::Orientation;
 
 /// What a decoder has made of an image.
 pub(super) struct Picture {
-    /// Width and height of the whole, in pixels.
-    pub(super) size: (u32, u32),
-    /// Where in the whole the pixels are.
+    pub(super) extent: Extent,
+    /// Where in the picture the pixels are.
     pub(super) part: Part,
     pub(super) channels: Channels,
     /// Rows of the part.
@@ -19,7 +18,23 @@ impl Picture {
     /// A whole picture in RGB.
     pub(super) fn whole(size: (u32, u32), rgb: Vec<u8>, orientation: Orientation) -> Self {
         let part = Part { left: 0, top: 0, width: size.0, height: size.1 };
-        Self { size, part, channels: Channels::Rgb, bytes: rgb, orientation }
+        Self { extent: Extent { whole: size, reduction: 1 }, part, channels: Channels::Rgb, bytes: rgb, orientation }
+    }
+}
+
+/// How large a picture is, and how large it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Width and height of what was encoded.
+    pub(super) whole: (u32, u32),
+    /// Pixels of that along a side of one of these; those of the last column and row may show fewer.
+    pub(super) reduction: u32,
+}
+
+impl Extent {
+    /// Width and height of the picture.
+    pub(super) fn size(self) -> (u32, u32) {
+        (self.whole.0.div_ceil(self.reduction), self.whole.1.div_ceil(self.reduction))
     }
 }
 
@@ -47,6 +62,6 @@ pub(super) struct Wanted<'a> {
     pub(super) needed: u32,
     /// What a pixel must have at least.
     pub(super) channels: Channels,
-    /// The part that is looked at, of a picture of such a size and orientation.
-    pub(super) part_of: &'a dyn Fn((u32, u32), Orientation) -> Part,
+    /// The part that is looked at, of a picture of such an extent and orientation.
+    pub(super) part_of: &'a dyn Fn(Extent, Orientation) -> Part,
 }

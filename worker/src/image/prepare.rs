@@ -72,7 +72,7 @@ impl Preprocessor {
         let wanted = Wanted {
             needed: self.target.needed(),
             channels: if self.normaliser.color() == Color::Gray { Channels::Luma } else { Channels::Rgb },
-            part_of: &|size, orientation| self.target.part_of(size, orientation),
+            part_of: &|extent, orientation| self.target.part_of(extent, orientation),
         };
         let picture = self.decoder.decode(bytes, &self.limits, Some(&wanted))?;
         self.shrinker.shrink(&picture, &self.target, &mut row.pixels)?;

@@ -9,7 +9,8 @@ use image::{DynamicImage, GrayImage, RgbImage};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::manifest::Resize;
 
-use super::picture::{Channels, Part, Picture};
+use super::means;
+use super::picture::{Channels, Extent, Part, Picture};
 
 /// What pictures become.
 #[derive(Debug, Clone, Copy)]
@@ -31,24 +32,34 @@ impl Target {
     }
 
     /// The part of a picture that something of is seen in the end.
-    pub(super) fn part_of(&self, size: (u32, u32), orientation: Orientation) -> Part {
-        let Placement { from, to } = self.place(size, orientation);
+    pub(super) fn part_of(&self, extent: Extent, orientation: Orientation) -> Part {
+        let Placement { from, to } = self.place(extent, orientation);
         let axis = |start: f64, length: f64, to: u32, whole: u32| {
-            // The filter reaches one target pixel further.
-            let reach = (length / f64::from(to)).max(1.0) + 1.0;
+            // The filter reaches one target pixel further, and what it is laid over needs its neighbours.
+            let reach = (length / f64::from(to)).max(1.0) + 1.0 + means::REACH;
             let first = (start - reach).floor().clamp(0.0, f64::from(whole - 1));
             let end = (start + length + reach).ceil().clamp(first + 1.0, f64::from(whole));
             (first as u32, (end - first) as u32)
         };
+        let size = extent.size();
         let (left, width) = axis(from.left, from.width, to.0, size.0);
         let (top, height) = axis(from.top, from.height, to.1, size.1);
         Part { left, top, width, height }
     }
 
-    /// The picture is turned upright after it has become small: till then the target lies on its side.
-    fn place(&self, size: (u32, u32), orientation: Orientation) -> Placement {
+    /// The picture is turned upright after it has become small: till then the target lies on its side. What part is seen is
+    /// decided by the size of what was encoded, whatever it was read at.
+    fn place(&self, extent: Extent, orientation: Orientation) -> Placement {
         let lying = if is_transposed(orientation) { (self.size.1, self.size.0) } else { self.size };
-        place(size, self.mode, self.shorter_side, lying)
+        let Placement { from, to } = place(extent.whole, self.mode, self.shorter_side, lying);
+        let pixels = |length: f64| length / f64::from(extent.reduction);
+        let from = Region {
+            left: pixels(from.left),
+            top: pixels(from.top),
+            width: pixels(from.width),
+            height: pixels(from.height),
+        };
+        Placement { from, to }
     }
 }
 
@@ -77,9 +88,9 @@ pub(super) struct Shrinker {
 impl Shrinker {
     /// Resizes into pixels of the target's size, upright, as many channels as the picture has.
     pub(super) fn shrink(&mut self, picture: &Picture, target: &Target, small: &mut Vec<u8>) -> Result<(), Failure> {
-        let placement = target.place(picture.size, picture.orientation);
+        let placement = target.place(picture.extent, picture.orientation);
         self.resize(picture, placement, small).map_err(|error| {
-            let (width, height) = picture.size;
+            let (width, height) = picture.extent.size();
             Failure::new(FailureCode::Internal, format!("resizing {width}x{height} pixels: {error}"))
         })?;
         let mut size = placement.to;
@@ -112,12 +123,15 @@ impl Shrinker {
         let Picture { part, bytes, .. } = picture;
         let source =
             TypedImageRef::<P>::from_buffer(part.width, part.height, bytes).map_err(|error| error.to_string())?;
-        let (width, height) = placement.to;
-        let mut small = TypedImage::<P>::from_buffer(width, height, small).map_err(|error| error.to_string())?;
+        let to = placement.to;
+        let mut small = TypedImage::<P>::from_buffer(to.0, to.1, small).map_err(|error| error.to_string())?;
         let Region { left, top, width, height } = placement.from;
         let (left, top) = (left - f64::from(part.left), top - f64::from(part.top));
-        let filter = ResizeAlg::Convolution(FilterType::Bilinear);
-        let options = ResizeOptions::new().resize_alg(filter).crop(left, top, width, height);
+        let filter = match picture.extent.reduction {
+            1 => FilterType::Bilinear,
+            _ => means::filter((width / f64::from(to.0) * height / f64::from(to.1)).sqrt()),
+        };
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).crop(left, top, width, height);
         self.resizer.resize_typed(&source, &mut small, &options).map_err(|error| error.to_string())
     }
 }
