@@ -12,7 +12,7 @@ use fast_image_resize::{Filter, FilterType};
 const EIGHTHS: std::ops::Range<usize> = 10..32;
 
 /// How much further it reaches than a bilinear filter, in pixels of the picture. What lies beyond weighs less than a
-/// hundredth.
+/// thousandth.
 pub(super) const REACH: f64 = 2.5;
 
 /// By their eighths.

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use super::{Model, ModelSession};
 use crate::serving::CpuBudget;
 
-/// Each size is run at least twice: the first run pays for its memory. Short ones are run as often as fits into this,
-/// because whatever comes between is a large part of them.
+/// Each size is run at least twice, because the first run pays for its memory, unless that shows in nothing. Short ones are
+/// run as often as fits into this, because whatever comes between is a large part of them.
 const SHORT: Duration = Duration::from_millis(20);
+/// A first run that took hardly longer an image than the best size so far has paid for nothing that matters.
+const HARDLY: f64 = 1.05;
 /// An image that takes longer gains nothing from more than the usual batch.
 const LONG: Duration = Duration::from_millis(5);
 
@@ -28,11 +30,10 @@ pub(super) fn curve(
     let mut curve = Curve::new();
     for rows in sizes {
         let (begun, mut took) = (Instant::now(), run_all(sessions, rows, budget)?);
-        loop {
+        let mut is_settled = begun.elapsed() >= SHORT && is_as_good(&curve, rows, took);
+        while !is_settled {
             took = took.min(run_all(sessions, rows, budget)?);
-            if begun.elapsed() >= SHORT {
-                break;
-            }
+            is_settled = begun.elapsed() >= SHORT;
         }
         curve.push((rows, took));
         if rows >= USUAL && took > LONG * rows as u32 {
@@ -42,27 +43,42 @@ pub(super) fn curve(
     Ok(curve)
 }
 
+/// Whether so many images take hardly longer each than in the best size of a curve.
+fn is_as_good(curve: &Curve, rows: usize, took: Duration) -> bool {
+    let each = |rows: usize, took: Duration| took.as_secs_f64() / rows as f64;
+    let best = curve.iter().map(|&(rows, took)| each(rows, took)).reduce(f64::min);
+    best.is_some_and(|best| each(rows, took) <= best * HARDLY)
+}
+
 /// Lets go of the memory that measuring took, and takes what batches of `rows` need: the first job finds it there.
 pub(super) fn settle(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<()> {
     if sessions.is_empty() {
         return Ok(());
     }
-    sessions.iter_mut().try_for_each(ModelSession::shrink).map_err(|error| anyhow::anyhow!("warm-up: {error}"))?;
+    side_by_side(sessions, budget, ModelSession::shrink)?;
     run_all(sessions, rows, budget).map(drop)
 }
 
 /// Runs so many rows in every session at the same time.
 pub(super) fn run_all(sessions: &mut [ModelSession], rows: usize, budget: &CpuBudget) -> anyhow::Result<Duration> {
+    side_by_side(sessions, budget, |session| {
+        let mut values = vec![0.0; rows * session.input().row_len()];
+        session.run(&mut values, rows).map(drop)
+    })
+}
+
+/// Does something with every session, each in a thread of its own. Gives the time until all are done.
+fn side_by_side(
+    sessions: &mut [ModelSession],
+    budget: &CpuBudget,
+    work: impl Fn(&mut ModelSession) -> Result<(), String> + Sync,
+) -> anyhow::Result<Duration> {
     let _all = budget.lease(budget.threads());
-    let begun = Instant::now();
+    let (begun, work) = (Instant::now(), &work);
     std::thread::scope(|scope| {
-        let run = |session: &mut ModelSession| {
-            let mut values = vec![0.0; rows * session.input().row_len()];
-            session.run(&mut values, rows).map(drop)
-        };
-        let running: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || run(session))).collect();
+        let running: Vec<_> = sessions.iter_mut().map(|session| scope.spawn(move || work(session))).collect();
         running.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(ran) => ran.map_err(|error| anyhow::anyhow!("warm-up: {error}")),
+            Ok(done) => done.map_err(|error| anyhow::anyhow!("warm-up: {error}")),
             Err(_) => Err(anyhow::anyhow!("warm-up: the session panicked")),
         })
     })?;
@@ -147,6 +163,14 @@ mod tests {
         // More than the caches hold.
         assert_eq!(likely(&[(1, 10), (2, 21), (4, 60), (8, 130)]), 1);
         assert_eq!((likely(&[(1, 10), (3, 30)]), likely(&[(8, 50)])), (3, 8));
+    }
+
+    #[test]
+    fn a_first_run_is_enough_when_a_second_could_change_nothing() {
+        let known = curve_of(&[(1, 25), (2, 46)]);
+        let is_enough = |rows, ms| is_as_good(&known, rows, Duration::from_millis(ms));
+        assert_eq!((is_enough(4, 90), is_enough(4, 96), is_enough(4, 99)), (true, true, false));
+        assert!(!is_as_good(&Curve::new(), 1, Duration::from_millis(25)));
     }
 
     #[test]
