@@ -1,15 +1,22 @@
 //! Images too large for a message: stored as objects, referred to by the job, removed with it.
 
-use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::stream::Stream;
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
 
 use crate::connect::{Bus, BusError};
 use crate::topology::{JUDGED, KEPT, UPLOADS};
 
+/// Bytes of a message that is a part of an image: below what any server takes, and few for each image.
+const CHUNK: usize = 512 << 10;
+
 /// The bucket of large uploads. Cheap to clone.
 #[derive(Clone)]
-pub struct Uploads(ObjectStore);
+pub struct Uploads {
+    objects: ObjectStore,
+    /// Where its messages are.
+    stream: Stream<()>,
+}
 
 impl Uploads {
     /// Opens the provisioned bucket.
@@ -28,34 +35,59 @@ impl Uploads {
     }
 
     async fn named(bus: &Bus, bucket: &str) -> Result<Self, BusError> {
-        bus.lookup(&format!("object store {bucket}"), || bus.js.get_object_store(bucket)).await.map(Self)
+        let what = format!("object store {bucket}");
+        let objects = bus.lookup(&what, || bus.js.get_object_store(bucket)).await?;
+        let stream = bus.js.get_stream_no_info(format!("OBJ_{bucket}")).await;
+        Ok(Self { objects, stream: stream.map_err(|error| BusError::request(&what, error))? })
     }
 
     /// Stores an image under a fresh name.
     pub async fn put(&self, name: &str, image: &Bytes) -> Result<(), BusError> {
-        let stored = self.0.put(name, &mut image.as_ref()).await;
+        let object = ObjectMetadata { name: name.to_owned(), chunk_size: Some(CHUNK), ..ObjectMetadata::default() };
+        let stored = self.objects.put(object, &mut image.as_ref()).await;
         stored.map(drop).map_err(|error| BusError::request("storing a large upload", error))
     }
 
     /// Reads an image of at most `limit` bytes. `None` when it is gone: expired or removed.
+    ///
+    /// Its parts are asked for one by one. The client's own way makes a consumer for each object, which the server keeps for
+    /// half a minute: a thousand images in that time, and it makes no more.
     pub async fn get(&self, name: &str, limit: usize) -> Result<Option<Bytes>, BusError> {
-        let Ok(object) = self.0.get(name).await else { return Ok(None) };
-        let size = object.info().size;
-        if size > limit {
-            return Err(BusError::request("reading a large upload", format!("{size} bytes, the limit is {limit}")));
+        let failed = |why: String| BusError::request("reading a large upload", why);
+        let object = match self.objects.info(name).await {
+            Ok(object) if object.deleted => return Ok(None),
+            Ok(object) => object,
+            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        if object.size > limit {
+            return Err(failed(format!("{} bytes, the limit is {limit}", object.size)));
         }
-        let mut image = Vec::with_capacity(size);
-        object
-            .take(limit as u64)
-            .read_to_end(&mut image)
-            .await
-            .map_err(|error| BusError::request("reading a large upload", error))?;
-        Ok(Some(image.into()))
+        let subject = format!("$O.{}.C.{}", object.bucket, object.nuid);
+        let (mut image, mut next) = (Vec::new(), None);
+        loop {
+            let part = self.stream.direct_get_next_for_subject(subject.as_str(), next).await;
+            // Removed meanwhile, perhaps; whoever asks again will know.
+            let part = part.map_err(|error| failed(error.to_string()))?;
+            let missing = object.size - image.len();
+            if part.payload.len() == object.size {
+                return Ok(Some(part.payload));
+            }
+            if part.payload.is_empty() || part.payload.len() > missing {
+                return Err(failed(format!("a part of {} bytes where {missing} are missing", part.payload.len())));
+            }
+            image.reserve_exact(missing);
+            image.extend_from_slice(&part.payload);
+            if image.len() == object.size {
+                return Ok(Some(image.into()));
+            }
+            next = Some(part.sequence + 1);
+        }
     }
 
     /// Removes an image; that it is gone already is fine.
     pub async fn remove(&self, name: &str) {
-        if let Err(error) = self.0.delete(name).await {
+        if let Err(error) = self.objects.delete(name).await {
             tracing::debug!(object = name, %error, "large upload was gone before it could be removed");
         }
     }

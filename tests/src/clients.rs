@@ -45,6 +45,11 @@ impl Clients {
         clients.asked.into_inner()
     }
 
+    /// Requests so far.
+    pub fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     /// Waits until something holds, or a request has failed.
     #[track_caller]
     pub fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,7 +1,9 @@
 //! The main job: an image in, a prediction out, over every way in.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
+use shoal_testkit::clients::Clients;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::http::Client;
 use shoal_testkit::{http, images};
 
 #[test]
@@ -93,4 +95,15 @@ fn an_upload_too_large_for_a_message_travels_as_an_object_and_leaves_nothing_beh
             text.trim().is_empty() || text.contains("No entries")
         });
     }
+}
+
+/// More than a server lets anybody read in half a minute when every object takes a consumer of its own.
+#[test]
+fn thousands_of_large_uploads_are_all_read() {
+    let config = "[gateway]\ninline_bytes = 2000\n".to_owned();
+    let fleet = Fleet::start(FleetPlan { config, ..FleetPlan::default() });
+    let url = fleet.url("/predict");
+    let ask = |client: &Client, _, request: u32| client.post(&url, &images::noise(40, request.into()));
+    let asked = Clients::during(8, ask, |clients| clients.until("2000 are answered", || clients.asked() >= 2000));
+    assert!(asked >= 2000);
 }

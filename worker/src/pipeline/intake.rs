@@ -93,7 +93,8 @@ impl Intake {
                 let message = "the upload that the job refers to is gone";
                 return Err(Verdict::Failed(Failure::new(FailureCode::NotFound, message)));
             }
-            Err(error) => return Err(Verdict::Retry(error.to_string())),
+            // The job has no part in that.
+            Err(error) => return Err(Verdict::Returned(error.to_string())),
         }
         held.timings.fetch = micros_since(begun);
         Ok(())
