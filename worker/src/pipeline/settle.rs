@@ -203,6 +203,7 @@ impl Settler {
         held.delivery.nak(pause).await;
     }
 
+    /// The letter is written once, however often a job comes back because its publisher could not be told.
     async fn bury(&self, held: Held, epitaph: Epitaph) {
         if let Err(error) = self.bus.bury(&held.delivery, &held.image, &epitaph).await {
             return self.give_back(held, &format!("the dead letter could not be written: {error}")).await;
@@ -211,7 +212,7 @@ impl Settler {
         tracing::error!(job.id = %held.delivery.id, attempts, reason, "the job is given up");
         let outcome = dead_outcome(held.delivery.id.clone(), &epitaph);
         if let Err(error) = self.answer(&held, &outcome).await {
-            tracing::warn!(%error, "the publisher of a dead job could not be told");
+            return self.give_back(held, &format!("the publisher of a dead job could not be told: {error}")).await;
         }
         self.shared.metrics.job_done(FailureCode::DeadLettered.as_str(), &held.timings);
         self.close(held).await;
