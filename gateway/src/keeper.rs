@@ -63,7 +63,7 @@ impl Keeper {
         let (Some((kept, judged)), Some(_)) = (&self.buckets, kind(name)) else { return };
         let name = object(owner, name);
         let copied = async {
-            if let Some(image) = kept.get(&name, MAX_BYTES).await? {
+            if let Some(image) = kept.get(&name, MAX_BYTES).await?.image() {
                 judged.put(&name, &image).await?;
             }
             Ok::<_, BusError>(())
@@ -78,7 +78,7 @@ impl Keeper {
         let (Some((kept, judged)), Some(kind)) = (&self.buckets, kind(name)) else { return Ok(None) };
         let object = object(owner, name);
         for bucket in [kept, judged] {
-            if let Some(image) = bucket.get(&object, MAX_BYTES).await.map_err(unavailable)? {
+            if let Some(image) = bucket.get(&object, MAX_BYTES).await.map_err(unavailable)?.image() {
                 return Ok(Some((image, kind)));
             }
         }

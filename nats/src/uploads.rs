@@ -18,6 +18,27 @@ pub struct Uploads {
     stream: Stream<()>,
 }
 
+/// What became of a large upload.
+#[derive(Debug)]
+pub enum Stored {
+    /// It is there.
+    Whole(Bytes),
+    /// It has expired or was removed.
+    Gone,
+    /// It has so many bytes, more than was asked for.
+    TooLarge(usize),
+}
+
+impl Stored {
+    /// The image, if it can be had.
+    pub fn image(self) -> Option<Bytes> {
+        match self {
+            Self::Whole(image) => Some(image),
+            Self::Gone | Self::TooLarge(_) => None,
+        }
+    }
+}
+
 impl Uploads {
     /// Opens the provisioned bucket.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
@@ -48,20 +69,20 @@ impl Uploads {
         stored.map(drop).map_err(|error| BusError::request("storing a large upload", error))
     }
 
-    /// Reads an image of at most `limit` bytes. `None` when it is gone: expired or removed.
+    /// Reads an image of at most `limit` bytes.
     ///
     /// Its parts are asked for one by one. The client's own way makes a consumer for each object, which the server keeps for
     /// half a minute: a thousand images in that time, and it makes no more.
-    pub async fn get(&self, name: &str, limit: usize) -> Result<Option<Bytes>, BusError> {
+    pub async fn get(&self, name: &str, limit: usize) -> Result<Stored, BusError> {
         let failed = |why: String| BusError::request("reading a large upload", why);
         let object = match self.objects.info(name).await {
-            Ok(object) if object.deleted => return Ok(None),
+            Ok(object) if object.deleted => return Ok(Stored::Gone),
             Ok(object) => object,
-            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(Stored::Gone),
             Err(error) => return Err(failed(error.to_string())),
         };
         if object.size > limit {
-            return Err(failed(format!("{} bytes, the limit is {limit}", object.size)));
+            return Ok(Stored::TooLarge(object.size));
         }
         let subject = format!("$O.{}.C.{}", object.bucket, object.nuid);
         let (mut image, mut next) = (Vec::new(), None);
@@ -71,7 +92,7 @@ impl Uploads {
             let part = part.map_err(|error| failed(error.to_string()))?;
             let missing = object.size - image.len();
             if part.payload.len() == object.size {
-                return Ok(Some(part.payload));
+                return Ok(Stored::Whole(part.payload));
             }
             if part.payload.is_empty() || part.payload.len() > missing {
                 return Err(failed(format!("a part of {} bytes where {missing} are missing", part.payload.len())));
@@ -79,7 +100,7 @@ impl Uploads {
             image.reserve_exact(missing);
             image.extend_from_slice(&part.payload);
             if image.len() == object.size {
-                return Ok(Some(image.into()));
+                return Ok(Stored::Whole(image.into()));
             }
             next = Some(part.sequence + 1);
         }

@@ -4,7 +4,7 @@ use async_nats::{HeaderValue, jetstream};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-/// A connection for looking only.
+/// A connection of one's own.
 pub struct Streams {
     runtime: Runtime,
     context: jetstream::Context,
@@ -43,6 +43,11 @@ impl Streams {
             let message = stream.get_last_raw_message_by_subject(&format!("results.{job}")).await;
             message.ok().and_then(|message| serde_json::from_slice(&message.payload).ok()).unwrap_or_default()
         })
+    }
+
+    /// Removes a stream.
+    pub fn delete(&self, stream: &str) {
+        self.runtime.block_on(self.context.delete_stream(stream)).unwrap();
     }
 
     /// Messages in a stream; absent while it does not answer.

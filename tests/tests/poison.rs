@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::bus::Streams;
+use shoal_testkit::fleet::{Fleet, FleetPlan, provision};
 use shoal_testkit::process::binary;
 use shoal_testkit::{eventually, http, images, models};
 
@@ -113,4 +114,19 @@ fn a_worker_that_fails_everything_returns_its_jobs_and_leaves() {
         let answer = http::get(&fleet.url(&path));
         assert_eq!(answer.json()["result"]["error"]["code"], "dead_lettered", "{answer:?}");
     }
+}
+
+/// Publisher and dead letters are told of an end by different streams, and the one may be there without the other.
+#[test]
+fn a_dead_job_stays_until_its_publisher_can_be_told() {
+    let models = tempfile::tempdir().unwrap();
+    let fleet = brittle_fleet(models.path(), FleetPlan::default());
+    Streams::connect(&fleet.nats.url()).delete("RESULTS");
+    let job = http::post(&fleet.url("/jobs"), &[], &images::solid(FAILING, 0)).json();
+    let job = job["id"].as_str().unwrap();
+    eventually("the job has died and nobody could be told", || fleet.workers[0].log().contains("could not be told"));
+    provision(&fleet.nats, "brittle");
+    let answer = http::get(&fleet.url(&format!("/jobs/{job}?wait=60"))).json();
+    assert_eq!(answer["result"]["error"]["code"], "dead_lettered", "{answer}");
+    assert_eq!(dead_letters(&fleet).matches(job).count(), 1, "{}", dead_letters(&fleet));
 }

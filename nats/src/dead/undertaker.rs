@@ -20,7 +20,7 @@ use crate::attempts::Attempts;
 use crate::connect::{Bus, BusError};
 use crate::subjects;
 use crate::topology::{ADVISORIES, JOBS, MAX_MESSAGE, UNDERTAKER};
-use crate::uploads::Uploads;
+use crate::uploads::{Stored, Uploads};
 
 /// How long the undertaker waits for work before it asks again.
 const UNDERTAKER_EXPIRY: Duration = Duration::from_secs(20);
@@ -95,7 +95,7 @@ impl Bus {
     async fn with_image(&self, job: &StreamMessage) -> Result<(HeaderMap, Bytes), BusError> {
         if let Some(object) = job.headers.get(headers::OBJECT) {
             let found = Uploads::open(self).await?.get(object.as_str(), MAX_MESSAGE as usize).await;
-            if let Ok(Some(image)) = found {
+            if let Ok(Some(image)) = found.map(Stored::image) {
                 return Ok((without(&job.headers, headers::OBJECT), image));
             }
         }

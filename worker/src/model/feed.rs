@@ -87,7 +87,7 @@ impl Feed {
     }
 }
 
-/// The memory comes from an arena: taking it anew for every batch costs nothing.
+/// Taken anew for every batch, of whatever size: the session's allocator keeps what was given back.
 fn staged<'v, T: PrimitiveTensorElementType + Debug>(
     memory: &Allocator,
     shape: Vec<i64>,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use shoal_nats::cache::SharedCache;
 use shoal_nats::delivery::Delivery;
-use shoal_nats::uploads::Uploads;
+use shoal_nats::uploads::{Stored, Uploads};
 use shoal_shared::digest::{CacheKey, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::prediction::{Prediction, Timings};
@@ -87,11 +87,15 @@ impl Intake {
 
     async fn fetch(&self, held: &mut Held, object: &str) -> Result<(), Verdict> {
         let begun = Instant::now();
-        match self.uploads.get(object, self.limits.max_bytes).await {
-            Ok(Some(image)) => held.image = image,
-            Ok(None) => {
-                let message = "the upload that the job refers to is gone";
-                return Err(Verdict::Failed(Failure::new(FailureCode::NotFound, message)));
+        let most = self.limits.max_bytes;
+        let failed = |code, message: String| Err(Verdict::Failed(Failure::new(code, message)));
+        match self.uploads.get(object, most).await {
+            Ok(Stored::Whole(image)) => held.image = image,
+            Ok(Stored::Gone) => {
+                return failed(FailureCode::NotFound, "the upload that the job refers to is gone".into());
+            }
+            Ok(Stored::TooLarge(bytes)) => {
+                return failed(FailureCode::TooLarge, format!("the upload has {bytes} bytes, the limit is {most}"));
             }
             // The job has no part in that.
             Err(error) => return Err(Verdict::Returned(error.to_string())),
