@@ -11,14 +11,17 @@
 //! A batch is as large as the nearest of its deadlines allows, and what cannot be done in time even alone is not
 //! begun: the session would be late for the next one too, and so for every one in a queue.
 
-use std::collections::VecDeque;
+mod state;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
-use super::pace::Pace;
+use state::State;
 
 /// How the sessions divide the work. Measured at warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,17 +130,6 @@ impl<T> Inner<T> {
     }
 }
 
-struct State<T> {
-    items: VecDeque<T>,
-    feeders: usize,
-    wide_runs: bool,
-    narrow_runs: usize,
-    /// How long the latest run took: what a batch must leave before a deadline.
-    took: Duration,
-    /// Of the wide session, and of the narrow ones.
-    pace: [Pace; 2],
-}
-
 /// Puts images in; when the last one is dropped, the queue ends.
 pub struct Feeder<T>(Ready<T>);
 
@@ -234,71 +226,6 @@ impl<T: Due> Ready<T> {
     }
 }
 
-impl<T: Due> State<T> {
-    /// When a batch that is being filled must run, and why then.
-    fn closes_at(&self, patient_until: Instant) -> (Instant, Release) {
-        let due = self.items.iter().filter_map(Due::due).min();
-        let latest = due.map(|due| due.checked_sub(self.took).unwrap_or_else(Instant::now));
-        match latest {
-            Some(latest) if latest < patient_until => (latest, Release::Deadline),
-            _ => (patient_until, Release::Delay),
-        }
-    }
-}
-
-impl<T: Due> State<T> {
-    /// Takes out what a session of that kind cannot do in time even alone.
-    fn give_up(&mut self, kind: Kind) -> Vec<T> {
-        let soonest = Instant::now() + self.pace[kind as usize].soonest(1);
-        let mut late = Vec::new();
-        for at in (0..self.items.len()).rev() {
-            if self.items[at].due().is_some_and(|due| due < soonest) {
-                late.extend(self.items.remove(at));
-            }
-        }
-        late
-    }
-
-    /// How many of the first `most` images a session of that kind does by the nearest of their deadlines; one at
-    /// least.
-    fn in_time(&self, kind: Kind, most: usize) -> usize {
-        let (now, pace) = (Instant::now(), &self.pace[kind as usize]);
-        let mut nearest = None;
-        let fitting = self.items.iter().take(most).zip(1..).take_while(|(item, rows)| {
-            nearest = nearest.into_iter().chain(item.due()).min();
-            *rows == 1 || nearest.is_none_or(|due| now + pace.soonest(*rows) <= due)
-        });
-        fitting.count()
-    }
-}
-
-impl<T> Default for State<T> {
-    fn default() -> Self {
-        Self {
-            items: VecDeque::new(),
-            feeders: 0,
-            wide_runs: false,
-            narrow_runs: 0,
-            took: Duration::ZERO,
-            pace: Default::default(),
-        }
-    }
-}
-
-impl<T> State<T> {
-    fn is_turn_of(&self, kind: Kind, shape: &Shape) -> bool {
-        let waiting = self.items.len();
-        if waiting == 0 || self.wide_runs {
-            return false;
-        }
-        let narrow = shape.narrow > 0 && (self.narrow_runs > 0 || waiting > shape.wide_rows);
-        match kind {
-            Kind::Wide => !narrow,
-            Kind::Narrow => narrow,
-        }
-    }
-}
-
 impl<T> Feeder<T> {
     /// Puts one image in; waits while the sessions have as much as they can take next.
     pub fn push(&self, item: T) {
@@ -347,148 +274,5 @@ impl<T> Drop for Turn<T> {
             Kind::Narrow => state.narrow_runs -= 1,
         }
         self.ready.0.wake(&state);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    impl Due for u32 {
-        fn due(&self) -> Option<Instant> {
-            // From a thousand on: at once.
-            (*self >= 1000).then(Instant::now)
-        }
-    }
-
-    const SHAPE: Shape = Shape { narrow: 2, wide_rows: 1, wide_batch: 8, narrow_batch: 4 };
-    const WIDE_ONLY: Shape = Shape { narrow: 0, wide_rows: 0, wide_batch: 8, narrow_batch: 0 };
-
-    fn take(ready: &Ready<u32>, kind: Kind) -> (Vec<u32>, Turn<u32>, Release) {
-        let mut batch = Vec::new();
-        let taken = ready.take(kind, &mut batch).unwrap();
-        (batch, taken.turn, taken.release)
-    }
-
-    fn is_turn(ready: &Ready<u32>, kind: Kind) -> bool {
-        ready.0.state.lock().is_turn_of(kind, &ready.0.shape)
-    }
-
-    #[test]
-    fn one_image_goes_to_the_wide_session_and_many_to_the_narrow_ones() {
-        let (ready, feeder) = Ready::new(SHAPE, Duration::ZERO);
-        feeder.push(0);
-        assert!(is_turn(&ready, Kind::Wide) && !is_turn(&ready, Kind::Narrow));
-        let (batch, turn, _) = take(&ready, Kind::Wide);
-        assert_eq!(batch, [0]);
-        (1..=6).for_each(|item| feeder.push(item));
-        assert!(!is_turn(&ready, Kind::Narrow), "the wide one has the cores");
-        drop(turn);
-        assert!(is_turn(&ready, Kind::Narrow) && !is_turn(&ready, Kind::Wide));
-        // Shared out, although one could have taken four.
-        let (first, first_turn, _) = take(&ready, Kind::Narrow);
-        let (second, second_turn, _) = take(&ready, Kind::Narrow);
-        assert_eq!((first.as_slice(), second.as_slice()), ([1, 2, 3].as_slice(), [4, 5, 6].as_slice()));
-        // As long as one of them runs, what comes is theirs.
-        drop(first_turn);
-        feeder.push(7);
-        assert!(is_turn(&ready, Kind::Narrow) && !is_turn(&ready, Kind::Wide));
-        drop(second_turn);
-        assert!(is_turn(&ready, Kind::Wide));
-    }
-
-    #[test]
-    fn takes_what_is_ready_and_never_more_than_the_session_takes() {
-        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::ZERO);
-        (0..8).for_each(|item| feeder.push(item));
-        let (batch, turn, release) = take(&ready, Kind::Wide);
-        assert_eq!((batch.len(), release), (8, Release::Full));
-        drop(turn);
-        (0..3).for_each(|item| feeder.push(item));
-        let (batch, _, release) = take(&ready, Kind::Wide);
-        assert_eq!((batch.len(), release), (3, Release::Idle));
-    }
-
-    #[test]
-    fn a_delay_ends_when_the_batch_is_full_or_the_time_is_over() {
-        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::from_millis(20));
-        feeder.push(1);
-        let (batch, turn, release) = take(&ready, Kind::Wide);
-        assert_eq!((batch.len(), release), (1, Release::Delay));
-        drop(turn);
-        (0..8).for_each(|item| feeder.push(item));
-        assert_eq!(take(&ready, Kind::Wide).2, Release::Full);
-    }
-
-    #[test]
-    fn the_nearest_deadline_closes_a_batch_early() {
-        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::from_secs(3600));
-        (0..3).for_each(|item| feeder.push(item));
-        feeder.push(1000);
-        let (batch, _, release) = take(&ready, Kind::Wide);
-        assert_eq!((batch.len(), release), (4, Release::Deadline));
-    }
-
-    #[derive(Debug, PartialEq)]
-    struct At(Instant);
-
-    impl Due for At {
-        fn due(&self) -> Option<Instant> {
-            Some(self.0)
-        }
-    }
-
-    #[test]
-    fn a_batch_ends_with_the_nearest_deadline_and_what_is_late_is_not_begun() {
-        let (now, second) = (Instant::now(), Duration::from_secs(1));
-        let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::ZERO);
-        ready.0.state.lock().pace[Kind::Wide as usize].ran(2, 120 * second);
-        let [far, near, nearer] = [600, 150, 30].map(|seconds| At(now + second * seconds));
-        [nearer, far, near].into_iter().for_each(|item| feeder.push(item));
-        (0..3).for_each(|_| feeder.push(At(now + 600 * second)));
-        let mut batch = Vec::new();
-        let taken = ready.take(Kind::Wide, &mut batch).unwrap();
-        // A row takes a minute: three would be too many for the one that is due after two and a half.
-        assert_eq!(taken.late, [At(now + 30 * second)]);
-        assert_eq!(batch, [At(now + 600 * second), At(now + 150 * second)]);
-        assert_eq!(taken.release, Release::Deadline);
-    }
-
-    #[test]
-    fn a_deadline_leaves_time_for_the_run() {
-        let now = Instant::now();
-        let items = [9, 5, 7].map(|seconds| At(now + Duration::from_secs(seconds))).into();
-        let state = State { items, feeders: 1, took: Duration::from_secs(1), ..State::default() };
-        let after = |seconds| now + Duration::from_secs(seconds);
-        assert_eq!(state.closes_at(after(9)), (after(4), Release::Deadline));
-        assert_eq!(state.closes_at(after(3)), (after(3), Release::Delay));
-    }
-
-    #[test]
-    fn a_full_queue_holds_its_feeders_and_a_closed_one_gives_its_rest() {
-        let (ready, feeder) = Ready::new(SHAPE, Duration::ZERO);
-        let taken = std::thread::scope(|scope| {
-            let feeding = feeder.clone();
-            scope.spawn(move || (0..100).for_each(|item| feeding.push(item)));
-            drop(feeder);
-            let sessions: Vec<_> = [Kind::Wide, Kind::Narrow, Kind::Narrow]
-                .into_iter()
-                .map(|kind| {
-                    let ready = ready.clone();
-                    scope.spawn(move || {
-                        let (mut batch, mut taken) = (Vec::new(), 0);
-                        while let Some(Taken { turn, .. }) = ready.take(kind, &mut batch) {
-                            assert!(ready.0.state.lock().items.len() <= SHAPE.in_flight());
-                            taken += batch.len();
-                            batch.clear();
-                            drop(turn);
-                        }
-                        taken
-                    })
-                })
-                .collect();
-            sessions.into_iter().map(|session| session.join().unwrap()).sum::<usize>()
-        });
-        assert_eq!(taken, 100);
     }
 }
