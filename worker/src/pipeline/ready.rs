@@ -3,7 +3,7 @@
 //! Two kinds of sessions share the cores. The *wide* one has a thread for each core and answers one
 //! image soonest; *narrow* ones have a thread each and, side by side, work off a queue fastest. They
 //! never run at the same time: idle, the wide one takes what comes; when more is ready than it is
-//! good for, the narrow ones take over and share it out, until they have run dry.
+//! good for, or a large image is being decoded, the narrow ones take over and share it out, until they have run dry.
 //!
 //! While batches run, the next collect here by themselves: no delay is needed to form them under
 //! load, and none is paid when idle.
@@ -133,6 +133,12 @@ impl<T> Inner<T> {
 /// Puts images in; when the last one is dropped, the queue ends.
 pub struct Feeder<T>(Ready<T>);
 
+/// An image that is being decoded; dropped, it does not come.
+pub struct Coming<'a, T> {
+    feeder: &'a Feeder<T>,
+    since: Instant,
+}
+
 /// The right to run; given back when dropped.
 pub struct Turn<T> {
     ready: Ready<T>,
@@ -227,6 +233,12 @@ impl<T: Due> Ready<T> {
 }
 
 impl<T> Feeder<T> {
+    /// An image begins to be decoded.
+    pub fn announce(&self) -> Coming<'_, T> {
+        self.0.0.state.lock().coming += 1;
+        Coming { feeder: self, since: Instant::now() }
+    }
+
     /// Puts one image in; waits while the sessions have as much as they can take next.
     pub fn push(&self, item: T) {
         let Inner { state, room, shape, .. } = &*self.0.0;
@@ -236,6 +248,16 @@ impl<T> Feeder<T> {
         }
         state.items.push_back(item);
         self.0.0.wake(&state);
+    }
+}
+
+impl<T> Drop for Coming<'_, T> {
+    fn drop(&mut self) {
+        let inner = &*self.feeder.0.0;
+        let mut state = inner.state.lock();
+        state.coming -= 1;
+        state.decoded_in(self.since.elapsed());
+        inner.wake(&state);
     }
 }
 

@@ -11,6 +11,10 @@ use crate::pipeline::pace::Pace;
 pub(super) struct State<T> {
     pub(super) items: VecDeque<T>,
     pub(super) feeders: usize,
+    /// Images being decoded.
+    pub(super) coming: usize,
+    /// How long the latest of them took: a running mean.
+    pub(super) decoding: Duration,
     pub(super) wide_runs: bool,
     pub(super) narrow_runs: usize,
     /// How long the latest run took: what a batch must leave before a deadline.
@@ -60,6 +64,8 @@ impl<T> Default for State<T> {
         Self {
             items: VecDeque::new(),
             feeders: 0,
+            coming: 0,
+            decoding: Duration::ZERO,
             wide_runs: false,
             narrow_runs: 0,
             took: Duration::ZERO,
@@ -75,10 +81,22 @@ impl<T> State<T> {
         if waiting == 0 || self.wide_runs {
             return false;
         }
-        let narrow = shape.narrow > 0 && (self.narrow_runs > 0 || waiting > shape.wide_rows);
+        let many = self.narrow_runs > 0 || waiting > shape.wide_rows || self.cores_are_wanted();
+        let narrow = shape.narrow > 0 && many;
         match kind {
             Kind::Wide => !narrow,
             Kind::Narrow => narrow,
         }
+    }
+
+    /// Whether images are being decoded that take long beside a run: the wide session would wait for the cores, and
+    /// its threads for one another.
+    fn cores_are_wanted(&self) -> bool {
+        self.coming > 0 && 2 * self.decoding > self.pace[Kind::Wide as usize].soonest(1)
+    }
+
+    /// An image that took so long is decoded.
+    pub(super) fn decoded_in(&mut self, took: Duration) {
+        self.decoding = (3 * self.decoding + took) / 4;
     }
 }

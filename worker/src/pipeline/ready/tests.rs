@@ -44,6 +44,21 @@ fn one_image_goes_to_the_wide_session_and_many_to_the_narrow_ones() {
 }
 
 #[test]
+fn while_another_image_takes_long_to_decode_one_thread_is_enough() {
+    let (ready, feeder) = Ready::new(SHAPE, Duration::ZERO);
+    let ms = Duration::from_millis;
+    ready.0.state.lock().pace[Kind::Wide as usize].ran(1, ms(10));
+    feeder.push(0);
+    for (decoding, is_narrow) in [(ms(1), false), (ms(7), true)] {
+        ready.0.state.lock().decoding = decoding;
+        let coming = feeder.announce();
+        assert_eq!(is_turn(&ready, Kind::Narrow), is_narrow, "{decoding:?}");
+        drop(coming);
+        assert!(is_turn(&ready, Kind::Wide), "nothing is being decoded any more");
+    }
+}
+
+#[test]
 fn takes_what_is_ready_and_never_more_than_the_session_takes() {
     let (ready, feeder) = Ready::new(WIDE_ONLY, Duration::ZERO);
     (0..8).for_each(|item| feeder.push(item));
