@@ -7,13 +7,15 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use shoal_shared::digest::{ImageKey, ImageMd5};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
 /// Shorter images are hashed in less time than it takes to gather them, bytes.
 const SHORTEST: usize = 4 << 10;
-/// So many longer ones would keep a runtime thread busy for too long, bytes.
-const LONGEST: usize = 256 << 10;
+/// More would keep a runtime thread from its other tasks for too long: they go to another one meanwhile, bytes.
+const MOMENT: usize = 512 << 10;
 /// With fewer images at workers, one is not made to wait for others.
-const COMPANY: usize = 8;
+const COMPANY: usize = 4;
 
 /// Images whose MD5 is wanted by the time their answers are there.
 #[derive(Default)]
@@ -38,7 +40,7 @@ pub(crate) enum ComingMd5 {
 impl Md5Together {
     /// Of an image with this key. With little company it is computed at once, while a worker has the image.
     pub(crate) fn begin(self: &Arc<Self>, key: &ImageKey, bytes: &Bytes) -> ComingMd5 {
-        if matches!(key, ImageKey::Md5(_)) || !(SHORTEST..=LONGEST).contains(&bytes.len()) {
+        if matches!(key, ImageKey::Md5(_)) || bytes.len() < SHORTEST {
             return ComingMd5::Here(key.md5(bytes));
         }
         let image = Arc::new(Image { bytes: bytes.clone(), md5: OnceLock::new() });
@@ -87,15 +89,22 @@ impl Drop for ComingMd5 {
 
 impl Image {
     fn alone(&self) -> ImageMd5 {
-        *self.md5.get_or_init(|| ImageMd5::of(&self.bytes))
+        *self.md5.get_or_init(|| aside(self.bytes.len(), || ImageMd5::of(&self.bytes)))
     }
 }
 
 fn hash(images: &[Arc<Image>]) {
     let bytes: Vec<&[u8]> = images.iter().map(|image| &image.bytes[..]).collect();
-    for (image, md5) in images.iter().zip(ImageMd5::of_each(&bytes)) {
+    let total = bytes.iter().map(|bytes| bytes.len()).sum();
+    for (image, md5) in images.iter().zip(aside(total, || ImageMd5::of_each(&bytes))) {
         let _ = image.md5.set(md5);
     }
+}
+
+/// Hashes so many bytes; when that takes more than a moment, others do what else this thread has to do.
+fn aside<T>(bytes: usize, hash: impl FnOnce() -> T) -> T {
+    let others = || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes > MOMENT && others() { block_in_place(hash) } else { hash() }
 }
 
 #[cfg(test)]
@@ -118,8 +127,8 @@ mod tests {
         let together = Arc::new(Md5Together::default());
         let images: Vec<_> = (0..40).map(image).collect();
         let coming: Vec<_> = images.iter().map(|(key, bytes)| together.begin(key, bytes)).collect();
-        // Seven alone, twice sixteen, and one that waits.
-        assert_eq!(waiting(&together), 1);
+        // Three alone, twice sixteen, and five that wait.
+        assert_eq!(waiting(&together), 5);
         for ((_, bytes), coming) in images.iter().zip(&coming) {
             assert_eq!(coming.get(), ImageMd5::of(bytes));
         }
@@ -132,10 +141,21 @@ mod tests {
     fn whoever_leaves_leaves_nothing_behind() {
         let together = Arc::new(Md5Together::default());
         let mut coming: Vec<_> = (0..10).map(image).map(|(key, bytes)| together.begin(&key, &bytes)).collect();
-        assert_eq!(waiting(&together), 3);
+        assert_eq!(waiting(&together), 7);
         coming.truncate(8);
-        assert_eq!(waiting(&together), 1);
+        assert_eq!(waiting(&together), 5);
         assert_eq!(coming[7].get(), ImageMd5::of(&image(7).1));
         assert_eq!(waiting(&together), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn megabytes_are_hashed_aside() {
+        let together = Arc::new(Md5Together::default());
+        let images: Vec<Bytes> = (1..=6).map(|number| vec![number as u8; (number * MOMENT) / 2].into()).collect();
+        let key = |bytes: &Bytes| ImageKey::of(DigestKind::Sha256, bytes);
+        let coming: Vec<_> = images.iter().map(|bytes| together.begin(&key(bytes), bytes)).collect();
+        for (bytes, coming) in images.iter().zip(&coming) {
+            assert_eq!(coming.get(), ImageMd5::of(bytes));
+        }
     }
 }

@@ -95,9 +95,28 @@ impl ImageMd5 {
         Self(Md5::digest(bytes).into())
     }
 
-    /// Digests of several complete uploads, in their order.
+    /// Digests of several complete uploads, in their order. One that is longer than all the shorter ones together is
+    /// done sooner by itself.
     pub fn of_each(uploads: &[&[u8]]) -> Vec<Self> {
-        md5_lanes::digests(uploads).into_iter().map(Self).collect()
+        let mut digests = vec![Self([0; 16]); uploads.len()];
+        let mut together: Vec<usize> = (0..uploads.len()).collect();
+        together.sort_unstable_by_key(|&at| uploads[at].len());
+        let mut bytes: usize = uploads.iter().map(|upload| upload.len()).sum();
+        while let Some(longest) = together.pop() {
+            bytes -= uploads[longest].len();
+            if uploads[longest].len() < bytes {
+                together.push(longest);
+                break;
+            }
+            digests[longest] = Self::of(uploads[longest]);
+        }
+        // The longest first: what is begun last ends together.
+        together.reverse();
+        let side_by_side: Vec<&[u8]> = together.iter().map(|&at| uploads[at]).collect();
+        for (at, digest) in together.into_iter().zip(md5_lanes::digests(&side_by_side)) {
+            digests[at] = Self(digest);
+        }
+        digests
     }
 
     /// Reads 32 hexadecimal digits.
@@ -236,6 +255,18 @@ mod tests {
             assert_eq!(key, ImageKey::of(kind, &bytes));
             assert_eq!(ImageKey::parse(kind, &key.to_string()), Some(key));
             assert_eq!((key.sha256(&bytes), key.md5(&bytes)), (ImageSha256::of(&bytes), ImageMd5::of(&bytes)));
+        }
+    }
+
+    #[test]
+    fn each_of_many_uploads_gets_its_own_digest() {
+        let upload = |len: usize| -> Vec<u8> { (0..len).map(|at| (at * 7 + len) as u8).collect() };
+        let lengths: [&[usize]; 6] =
+            [&[], &[5000], &[0, 0], &[300, 300, 300], &[90_000, 100, 70, 200], &[50_000, 90_000, 10, 60_000, 0, 7]];
+        for lengths in lengths {
+            let uploads: Vec<Vec<u8>> = lengths.iter().map(|&len| upload(len)).collect();
+            let each = ImageMd5::of_each(&uploads.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            assert_eq!(each, uploads.iter().map(|upload| ImageMd5::of(upload)).collect::<Vec<_>>());
         }
     }
 
