@@ -27,8 +27,8 @@ pub struct GatewayConfig {
     pub default_model: Option<ModelName>,
     /// Bounds on images.
     pub limits: ImageLimits,
-    /// Images longer than this travel as objects. A message of 1.3 MB costs 2–4 ms on its way
-    /// through the queue, an object 11 ms: objects are for what messages should not carry.
+    /// Images longer than this travel as objects, which workers read when a decode thread is near: as fast as in the
+    /// job itself, and no more of them are in a worker's memory than it needs next.
     pub inline_bytes: usize,
     /// How long a request may take when it does not say.
     #[serde(with = "humantime_serde")]

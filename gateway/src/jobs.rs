@@ -210,7 +210,7 @@ impl Predictor {
             id: id.clone(),
             model: asked.model.clone(),
             lane: ask.lane,
-            image: place_image(inner, id, &ask.image).await?,
+            image: place_image(inner, id, &ask.image, &ask.digest).await?,
             digest: ask.digest.sha256(&ask.image),
             deadline: asked.deadline,
             reply: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use shoal_nats::uploads::Uploads;
 use shoal_nats::{Bus, BusError};
+use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::Failure;
 use shoal_shared::names::Owner;
 use tokio::sync::Semaphore;
@@ -52,7 +53,7 @@ impl Keeper {
         let (kept, name, image) = (kept.clone(), object(owner, name), image.clone());
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = kept.put(&name, &image).await {
+            if let Err(error) = kept.replace(&name, &image, &ImageSha256::of(&image)).await {
                 tracing::warn!(%error, "an image was not kept");
             }
         });
@@ -64,7 +65,7 @@ impl Keeper {
         let name = object(owner, name);
         let copied = async {
             if let Some(image) = kept.get(&name, MAX_BYTES).await?.image() {
-                judged.put(&name, &image).await?;
+                judged.replace(&name, &image, &ImageSha256::of(&image)).await?;
             }
             Ok::<_, BusError>(())
         };

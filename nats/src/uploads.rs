@@ -1,18 +1,32 @@
-//! Images too large for a message: stored as objects, referred to by the job, removed with it.
+//! Images too large for a message beside others: stored as objects, referred to by the job, removed with it.
+//!
+//! The layout is the object store's, so `nats object` reads and writes them too. The client library's own way of
+//! writing waits for the broker after every part, its reading makes a consumer for each object (of which the server
+//! makes a thousand in half a minute, and then no more), and its removing leaves a note of every object behind.
 
-use async_nats::jetstream::object_store::{InfoErrorKind, ObjectMetadata, ObjectStore};
-use async_nats::jetstream::stream::Stream;
+use async_nats::HeaderMap;
+use async_nats::header::NATS_ROLLUP;
+use async_nats::jetstream::context::PublishError;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
+use shoal_shared::digest::ImageSha256;
 
 use crate::connect::{Bus, BusError};
 use crate::topology::{JUDGED, KEPT, UPLOADS};
 
-/// Bytes of a message that is a part of an image: below what any server takes, and few for each image.
-const CHUNK: usize = 512 << 10;
+/// Left free in a message that is a part of an image, for what the broker adds when it hands it out.
+const ROOM: usize = 64 << 10;
 
 /// The bucket of large uploads. Cheap to clone.
 #[derive(Clone)]
 pub struct Uploads {
+    bus: Bus,
+    bucket: &'static str,
     objects: ObjectStore,
     /// Where its messages are.
     stream: Stream<()>,
@@ -55,39 +69,68 @@ impl Uploads {
         Self::named(bus, JUDGED).await
     }
 
-    async fn named(bus: &Bus, bucket: &str) -> Result<Self, BusError> {
+    async fn named(bus: &Bus, bucket: &'static str) -> Result<Self, BusError> {
         let what = format!("object store {bucket}");
         let objects = bus.lookup(&what, || bus.js.get_object_store(bucket)).await?;
         let stream = bus.js.get_stream_no_info(format!("OBJ_{bucket}")).await;
-        Ok(Self { objects, stream: stream.map_err(|error| BusError::request(&what, error))? })
+        let stream = stream.map_err(|error| BusError::request(&what, error))?;
+        Ok(Self { bus: bus.clone(), bucket, objects, stream })
     }
 
-    /// Stores an image under a fresh name.
-    pub async fn put(&self, name: &str, image: &Bytes) -> Result<(), BusError> {
-        let object = ObjectMetadata { name: name.to_owned(), chunk_size: Some(CHUNK), ..ObjectMetadata::default() };
-        let stored = self.objects.put(object, &mut image.as_ref()).await;
-        stored.map(drop).map_err(|error| BusError::request("storing a large upload", error))
+    /// Stores an image under a fresh name: its parts, as few as the server's longest message allows, and its entry.
+    /// All are sent at once; the broker keeps their order.
+    pub async fn put(&self, name: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), BusError> {
+        let failed = |error: PublishError| BusError::request("storing a large upload", error);
+        let part_bytes = self.bus.max_payload().saturating_sub(ROOM).max(ROOM);
+        let entry = ObjectInfo {
+            name: name.to_owned(),
+            bucket: self.bucket.to_owned(),
+            nuid: nuid::next().to_string(),
+            size: image.len(),
+            chunks: image.len().div_ceil(part_bytes),
+            digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest.0))),
+            options: Some(ObjectOptions { link: None, max_chunk_size: Some(part_bytes) }),
+            description: None,
+            metadata: Default::default(),
+            headers: None,
+            modified: None,
+            deleted: false,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_ROLLUP, "sub");
+        let encoded = serde_json::to_vec(&entry).map_err(|error| BusError::request("storing a large upload", error))?;
+        let last = PublishMessage::build().headers(headers).payload(encoded.into());
+        let mut acks = Vec::with_capacity(entry.chunks + 1);
+        for from in (0..image.len()).step_by(part_bytes) {
+            let part = image.slice(from..image.len().min(from + part_bytes));
+            let part = PublishMessage::build().payload(part);
+            acks.push(self.bus.js.send_publish(self.parts(&entry.nuid), part).await.map_err(failed)?);
+        }
+        acks.push(self.bus.js.send_publish(self.entry(name), last).await.map_err(failed)?);
+        try_join_all(acks.into_iter().map(IntoFuture::into_future)).await.map(drop).map_err(failed)
+    }
+
+    /// Stores an image in the place of an older one of that name, if there is one.
+    pub async fn replace(&self, name: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), BusError> {
+        let before = self.objects.info(name).await.ok().filter(|before| !before.deleted);
+        self.put(name, image, digest).await?;
+        if let Some(before) = before {
+            self.purge(self.parts(&before.nuid)).await;
+        }
+        Ok(())
     }
 
     /// Reads an image of at most `limit` bytes.
-    ///
-    /// Its parts are asked for one by one. The client's own way makes a consumer for each object, which the server keeps for
-    /// half a minute: a thousand images in that time, and it makes no more.
     pub async fn get(&self, name: &str, limit: usize) -> Result<Stored, BusError> {
         let failed = |why: String| BusError::request("reading a large upload", why);
-        let object = match self.objects.info(name).await {
-            Ok(object) if object.deleted => return Ok(Stored::Gone),
-            Ok(object) => object,
-            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(Stored::Gone),
-            Err(error) => return Err(failed(error.to_string())),
-        };
+        let Some(object) = self.find(name).await.map_err(failed)? else { return Ok(Stored::Gone) };
         if object.size > limit {
             return Ok(Stored::TooLarge(object.size));
         }
-        let subject = format!("$O.{}.C.{}", object.bucket, object.nuid);
+        let parts = self.parts(&object.nuid);
         let (mut image, mut next) = (Vec::new(), None);
         loop {
-            let part = self.stream.direct_get_next_for_subject(subject.as_str(), next).await;
+            let part = self.stream.direct_get_next_for_subject(parts.as_str(), next).await;
             // Removed meanwhile, perhaps; whoever asks again will know.
             let part = part.map_err(|error| failed(error.to_string()))?;
             let missing = object.size - image.len();
@@ -106,10 +149,43 @@ impl Uploads {
         }
     }
 
+    /// An object's entry. Any server of a cluster may be asked, and one that lags behind does not know it yet: that
+    /// there is none counts only when the stream's leader says so.
+    async fn find(&self, name: &str) -> Result<Option<ObjectInfo>, String> {
+        let found = match self.objects.info(name).await {
+            Ok(object) => object,
+            Err(error) if error.kind() != InfoErrorKind::NotFound => return Err(error.to_string()),
+            Err(_) => match self.stream.get_last_raw_message_by_subject(&self.entry(name)).await {
+                Ok(entry) => serde_json::from_slice(&entry.payload).map_err(|error| error.to_string())?,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+                Err(error) => return Err(error.to_string()),
+            },
+        };
+        Ok((!found.deleted).then_some(found))
+    }
+
     /// Removes an image; that it is gone already is fine.
     pub async fn remove(&self, name: &str) {
-        if let Err(error) = self.objects.delete(name).await {
-            tracing::debug!(object = name, %error, "large upload was gone before it could be removed");
+        match self.find(name).await {
+            Ok(Some(object)) => {
+                tokio::join!(self.purge(self.entry(name)), self.purge(self.parts(&object.nuid)));
+            }
+            Ok(None) => tracing::debug!(object = name, "large upload was gone before it could be removed"),
+            Err(error) => tracing::debug!(object = name, error, "large upload not removed; it goes by age"),
         }
+    }
+
+    async fn purge(&self, subject: String) {
+        if let Err(error) = self.stream.purge().filter(subject.as_str()).await {
+            tracing::debug!(subject, %error, "not purged; it goes by age");
+        }
+    }
+
+    fn parts(&self, nuid: &str) -> String {
+        format!("$O.{}.C.{nuid}", self.bucket)
+    }
+
+    fn entry(&self, name: &str) -> String {
+        format!("$O.{}.M.{}", self.bucket, URL_SAFE.encode(name))
     }
 }

@@ -32,7 +32,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    fn shipped(config: &str) -> Self {
+    /// One of those that ship.
+    pub fn shipped(config: &str) -> Self {
         Self { config: repository().join("nats").join(config), env: Vec::new(), program: None }
     }
 }

@@ -62,6 +62,16 @@ fn a_bad_image_published_past_the_gateway_gets_a_typed_result() {
     shoal_testkit::eventually("the result says what was wrong", || {
         nats(&["stream", "get", "RESULTS", "--last-for", "results.1"]).contains("not_an_image")
     });
+    // By reference: to an object that is longer than an image may be, and to one that is not there.
+    let large = fleet.nats.dir().join("large");
+    std::fs::write(&large, vec![0xff; 21 * 1024 * 1024]).unwrap();
+    nats(&["object", "put", "shoal_uploads", large.to_str().unwrap(), "--name", "large", "--force", "--no-progress"]);
+    for (object, sequence, expected) in [("large", "results.2", "too_large"), ("missing", "results.3", "not_found")] {
+        nats(&["pub", "-J", "-H", &format!("Shoal-Object:{object}"), "jobs.digits.bulk", ""]);
+        shoal_testkit::eventually(&format!("the result of {object} says what was wrong"), || {
+            nats(&["stream", "get", "RESULTS", "--last-for", sequence]).contains(expected)
+        });
+    }
     // Settled: nothing is left to be delivered again.
     shoal_testkit::eventually("the queue is empty", || {
         nats(&["stream", "info", "JOBS", "--json"]).contains("\"messages\": 0")

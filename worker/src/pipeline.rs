@@ -27,6 +27,7 @@ use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::{ModelName, Version};
 use shoal_shared::prediction::{Prediction, Timings};
 use shoal_shared::process::spans::Spans;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::image::Row;
 use crate::serving::Tally;
@@ -56,6 +57,8 @@ pub struct Held {
     pub attempts: u32,
     /// Its way through quarantine, when it came back.
     pub pass: Option<Pass>,
+    /// The place of a large image that was read and is not decoded yet.
+    pub place: Option<OwnedSemaphorePermit>,
 }
 
 /// A job whose image is ready for the input tensor.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shoal_nats::claims::Claim;
 use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
-use shoal_shared::digest::{CacheKey, ImageMd5};
+use shoal_shared::digest::{CacheKey, ImageKey, ImageMd5};
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::headers::{ACCEPT_BINCODE, Deadline};
 use shoal_shared::names::{JobId, ModelName};
@@ -191,7 +191,8 @@ impl Mission {
     }
 
     async fn place_image(&self, inner: &Inner, id: &JobId, cleanup: &mut Cleanup) -> Result<Image, Failure> {
-        let placed = tokio::time::timeout_at(self.deadline.into(), place_image(inner, id, &self.ask.image));
+        let placed = place_image(inner, id, &self.ask.image, &self.key.image);
+        let placed = tokio::time::timeout_at(self.deadline.into(), placed);
         // Even when it was not stored in time: it may be there in part.
         cleanup.object = (self.ask.image.len() > inner.config.inline_bytes).then(|| id.to_string());
         placed.await.map_err(|_| expired("the upload could not be stored"))?
@@ -217,12 +218,12 @@ impl Mission {
 }
 
 /// Small images travel in the job, large ones as objects.
-pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes) -> Result<Image, Failure> {
+pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes, key: &ImageKey) -> Result<Image, Failure> {
     if image.len() <= inner.config.inline_bytes {
         return Ok(Image::Inline(image.clone()));
     }
     // Seldom, and large: not part of every flight.
-    let stored = Box::pin(inner.uploads.put(id.as_str(), image)).await;
+    let stored = Box::pin(inner.uploads.put(id.as_str(), image, &key.sha256(image))).await;
     stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
     Ok(Image::Object(id.to_string()))
 }

@@ -45,7 +45,7 @@ async fn each_role_can_do_its_work() {
     let models_dir = tempfile::tempdir().unwrap();
     models::add_brittle(models_dir.path());
     let config = guarded::client_config(&nats)
-        + "[nats.topology]\nack_wait = \"500ms\"\nmax_attempts = 2\nmax_deliver = 4\n[gateway]\ninline_bytes = 2000\n";
+        + "[nats.topology]\nack_wait = \"500ms\"\nmax_attempts = 2\nmax_deliver = 4\n[gateway]\ninline_bytes = 2000\nkeep_images = true\n";
     let plan = FleetPlan {
         config,
         model: "brittle".into(),
@@ -77,6 +77,13 @@ async fn each_role_can_do_its_work() {
     queued.await.unwrap();
     let answer = inbox.next().await.unwrap();
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&answer.payload).unwrap()["prediction"], "dark");
+    // That an upload is not there counts only when the stream's leader says so.
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Shoal-Reply", "_INBOX.submitter.mine");
+    headers.insert("Shoal-Object", "missing");
+    queue.publish_with_headers("jobs.brittle.bulk", headers, "".into()).await.unwrap().await.unwrap();
+    let answer = inbox.next().await.unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&answer.payload).unwrap()["error"]["code"], "not_found");
 
     let (exporter, _) = connect(&fleet.nats, "exporter", "_INBOX_exporter").await;
     let jobs = async_nats::jetstream::new(exporter).get_stream("JOBS").await.unwrap();
@@ -120,6 +127,10 @@ fn over_http(fleet: &Fleet, image: &[u8]) {
     assert_eq!(predict(1, image)["cache"], "shared");
     // Through the object store.
     assert_eq!(predict(1, &images::noise(60, 1))["success"], true);
+    // Kept for display; what is not is looked for where it would be.
+    let name = predict(0, image)["image_file_name"].as_str().unwrap().to_owned();
+    eventually("the image is kept", || http::get(&fleet.url(&format!("/display/{name}"))).status == 200);
+    assert_eq!(http::get(&fleet.url(&format!("/display/{}.png", "0".repeat(32)))).status, 404);
     let job = http::post(&fleet.url("/jobs"), &[], &images::solid(30, 4)).json()["id"].as_str().unwrap().to_owned();
     let job = http::get(&fleet.url(&format!("/jobs/{job}?wait=20"))).json();
     assert_eq!(job["result"]["prediction"], "dark", "{job}");

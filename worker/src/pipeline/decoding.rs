@@ -50,10 +50,12 @@ pub fn run_decode_thread(
         lanes.pop()
     };
     while let Some(mut held) = next() {
-        let begun = Instant::now();
-        held.timings.fetch = held.timings.fetch.saturating_add(micros_since(held.entered));
+        let (begun, coming) = (Instant::now(), decoded.announce());
+        held.timings.fetch = micros_since(held.entered);
         let mut row = pool.take();
         let result = work(shared, &mut preprocessor, &mut held, &mut row);
+        held.place = None;
+        drop(coming);
         held.timings.decode = micros_since(begun);
         held.entered = Instant::now();
         shared.metrics.decode_busy.inc_by(begun.elapsed().as_secs_f64());

@@ -8,9 +8,11 @@ use shoal_nats::delivery::Delivery;
 use shoal_nats::uploads::{Stored, Uploads};
 use shoal_shared::digest::{CacheKey, ImageKey};
 use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::names::Lane;
 use shoal_shared::prediction::{Prediction, Timings};
+use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::sniff::ImageLimits;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::lanes::{Laned, Lanes};
 use super::{Finished, FinishedSender, Held, Shared, Verdict, micros_since};
@@ -23,6 +25,8 @@ pub struct Intake {
     pub cache: SharedCache,
     /// Where large images are.
     pub uploads: Uploads,
+    /// Places for images that are read from there, by lane: what is read waits in memory for a decode thread.
+    pub places: [Arc<Semaphore>; 2],
     /// Bounds on images.
     pub limits: ImageLimits,
     /// Jobs that need work go here.
@@ -34,17 +38,27 @@ pub struct Intake {
 }
 
 impl Laned for Held {
-    fn lane(&self) -> shoal_shared::names::Lane {
+    fn lane(&self) -> Lane {
         self.delivery.lane
     }
 }
 
 impl Intake {
     /// Takes deliveries until every puller has ended. Then quarantine ends, and closes the lanes.
+    ///
+    /// Large images are read side by side, so that nobody waits for another's.
     pub async fn run(self, mut deliveries: mpsc::Receiver<Delivery>) {
+        let (reading, intake) = (Shutdown::new(), Arc::new(self));
         while let Some(delivery) = deliveries.recv().await {
-            self.take(delivery).await;
+            if delivery.object.is_some() {
+                let intake = intake.clone();
+                reading.spawn(Box::pin(async move { intake.take(delivery).await }));
+            } else {
+                intake.take(delivery).await;
+            }
         }
+        reading.order();
+        reading.finished().await;
     }
 
     async fn take(&self, delivery: Delivery) {
@@ -56,10 +70,14 @@ impl Intake {
         let queue = delivery.queue_delay().as_micros().min(u128::from(u32::MAX)) as u32;
         let timings = Timings { queue, ..Timings::default() };
         let image = delivery.payload.clone();
-        let mut held = Held { delivery, image, key: None, timings, entered, attempts: 0, pass: None };
+        let mut held = Held { delivery, image, key: None, timings, entered, attempts: 0, pass: None, place: None };
         match self.examine(&mut held).await {
-            // Quarantine outlives intake, so the channel is open.
-            None if held.delivery.attempt > 1 => drop(self.suspects.send(held)),
+            None if held.delivery.attempt > 1 => {
+                // It may have to wait for others like it.
+                held.place = None;
+                // Quarantine outlives intake, so the channel is open.
+                drop(self.suspects.send(held));
+            }
             None => self.lanes.push(held),
             Some(verdict) => self.finish(held, verdict),
         }
@@ -67,14 +85,17 @@ impl Intake {
 
     /// `None` when the job needs work.
     async fn examine(&self, held: &mut Held) -> Option<Verdict> {
+        if held.delivery.object.is_some() {
+            let places = self.places[held.delivery.lane as usize].clone();
+            held.place = places.acquire_owned().await.ok();
+        }
         if let Some(verdict) = self.shared.is_moot(held, "a worker was free") {
             return Some(verdict);
         }
-        if let Some(object) = held.delivery.object.clone() {
-            match self.fetch(held, &object).await {
-                Ok(()) => {}
-                Err(verdict) => return Some(verdict),
-            }
+        if let Some(object) = held.delivery.object.clone()
+            && let Err(verdict) = self.fetch(held, &object).await
+        {
+            return Some(verdict);
         }
         // Our gateways have looked before they published; others have not, and a redelivered job
         // may have been answered by a worker that died before its acknowledgement.
@@ -86,7 +107,6 @@ impl Intake {
     }
 
     async fn fetch(&self, held: &mut Held, object: &str) -> Result<(), Verdict> {
-        let begun = Instant::now();
         let most = self.limits.max_bytes;
         let failed = |code, message: String| Err(Verdict::Failed(Failure::new(code, message)));
         match self.uploads.get(object, most).await {
@@ -100,7 +120,6 @@ impl Intake {
             // The job has no part in that.
             Err(error) => return Err(Verdict::Returned(error.to_string())),
         }
-        held.timings.fetch = micros_since(begun);
         Ok(())
     }
 
@@ -112,7 +131,8 @@ impl Intake {
         found
     }
 
-    fn finish(&self, held: Held, verdict: Verdict) {
+    fn finish(&self, mut held: Held, verdict: Verdict) {
+        held.timings.fetch = micros_since(held.entered);
         // The settler ends after this stage, so the channel is open.
         let _ = self.finished.send(vec![Finished { held, verdict, batch: 0 }]);
     }

@@ -18,7 +18,7 @@ use shoal_shared::names::{Lane, ModelName, NodeId};
 use shoal_shared::presence::{HoldState, ModelStatus};
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::cpu::CpuBudget;
 use super::loader::Loaded;
@@ -240,6 +240,8 @@ fn start_stages(
         shared: shared.clone(),
         cache: means.cache.clone(),
         uploads: means.uploads.clone(),
+        // One image for each decode thread, and the next one.
+        places: [(); 2].map(|()| Arc::new(Semaphore::new(2 * means.config.decoders()))),
         limits: means.config.limits,
         lanes: queue.clone(),
         suspects: suspects_in,
