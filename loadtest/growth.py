@@ -40,6 +40,8 @@ IMAGES = [(160, 120, 10_000), (500, 375, 58_000), (1200, 900, 300_000), (2000, 1
 WORKERS = [1, 2, 4, 8]
 BACKLOG = [0, 1_000, 10_000, 100_000]
 GATEWAYS = [1, 2, 3]
+# Sessions, threads of each, batch, decode threads.
+SHAPES = [(rig.CORES, 1, 4, rig.CORES), (rig.CORES, 1, 2, rig.CORES), (1, rig.CORES, 8, rig.CORES)]
 DIGITS, RESNET = "digits", "resnet50-synth-int8"
 # A model that nobody serves: its jobs stay.
 IDLE = "nobody"
@@ -89,12 +91,19 @@ class Memory:
 
 
 def images(work, photos):
+    """Beside what one process does that decodes and infers and nothing else, in the best of a few shapes."""
     rows = []
+    limits = {label: max(limit(work, photo, shape) for shape in SHAPES) for label, photo in photos}
     with rig.fleet(work, RESNET, PORT) as fleet:
         rig.load(fleet.url, photos[1][1], 8, SECONDS)
         for label, photo in photos:
-            rows.append(measured(label, rig.load(fleet.url, photo, 8, SECONDS)))
+            row = measured(label, rig.load(fleet.url, photo, 8, SECONDS))
+            rows.append({**row, "limit": limits[label]})
     return rows
+
+
+def limit(work, photo, shape):
+    return float(output(BIN / "examples/limit", RESNET, work / "models", photo, SECONDS, *shape, "cpu"))
 
 
 def workers(work, photo):
@@ -222,12 +231,18 @@ def footprint(work, small):
 
 PARTS = {
     "connections": "The digit model and a 1 KB image; refusals (`429`) are not counted as throughput.",
-    "images": "ResNet-50 int8, 8 connections. Images over 1 MB travel as objects.",
+    "images": "ResNet-50 int8, 8 connections. Images over 1 MB travel as objects. Beside them: a process that decodes and infers and nothing else.",
     "workers": "ResNet-50 int8, a 58 KB image, 16 connections: workers divide the cores, so more of them on one host gain nothing.",
     "backlog": "The digit model and a 1 KB image, 64 connections, while as many jobs of another model wait in the stream.",
     "gateways": "The digit model and a 1 KB image, 64 connections divided between the gateways, on the same cores.",
 }
 GATEWAY_CACHE_MB = 64
+# Further columns, by what a row has.
+MORE = {
+    "gateway_mb": {"gateway MB": lambda row: f"{row['gateway_mb']:.0f}", "worker MB": lambda row: f"{row['worker_mb']:.0f}"},
+    "limit": {"in one process": lambda row: f"{row['limit']:.0f}", "of that": lambda row: f"{row['requests_per_second'] / row['limit']:.2f}"},
+    "": {},
+}
 
 
 def page(results):
@@ -237,13 +252,13 @@ def page(results):
         if name not in results:
             continue
         text += f"\n## {name.capitalize()}\n\n{about}\n\n![Throughput and p99 by {name}](growth-{name}.svg)\n\n"
-        with_memory = "gateway_mb" in results[name][0]
-        text += f"| {name} | requests/s | p50 ms | p99 ms | outcomes |" + (" gateway MB | worker MB |" if with_memory else "")
-        text += "\n" + "| --- " * (7 if with_memory else 5) + "|\n"
+        more = next(more for key, more in MORE.items() if key in results[name][0] or not key)
+        text += f"| {name} | requests/s | p50 ms | p99 ms | outcomes |" + "".join(f" {title} |" for title in more)
+        text += "\n" + "| --- " * (5 + len(more)) + "|\n"
         for row in results[name]:
             outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in row["outcomes"].items())
-            memory = f" {row['gateway_mb']:.0f} | {row['worker_mb']:.0f} |" if with_memory else ""
-            text += f"| {row['step']} | {row['requests_per_second']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {outcomes} |{memory}\n"
+            cells = "".join(f" {cell(row)} |" for cell in more.values())
+            text += f"| {row['step']} | {row['requests_per_second']:.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} | {outcomes} |{cells}\n"
     if "footprint" in results:
         text += footprint_text(results["footprint"])
     return text
