@@ -12,14 +12,32 @@ const ZIGZAG: [u8; 64] = [
     47, 55, 62, 63,
 ];
 
-/// Position in zigzag order of the last coefficient that a block of so many pixels a side needs.
-fn last_needed(side: usize) -> usize {
-    match side {
-        1 => 0,
-        2 => 4,
-        4 => 24,
-        _ => 63,
-    }
+/// A block's coefficients, eight to a row, and behind them a place for those that are not needed.
+pub(super) type Low = [f32; 65];
+
+/// Where the coefficients belong that a picture of so many pixels needs, by their position in zigzag order.
+struct Needed<const ACROSS: usize, const DOWN: usize>;
+
+impl<const ACROSS: usize, const DOWN: usize> Needed<ACROSS, DOWN> {
+    const PLACES: [u8; 64] = {
+        let (mut places, mut position) = (ZIGZAG, 0);
+        while position < 64 {
+            let natural = ZIGZAG[position] as usize;
+            if natural / 8 >= DOWN || natural % 8 >= ACROSS {
+                places[position] = 64;
+            }
+            position += 1;
+        }
+        places
+    };
+    /// Position of the last of them.
+    const LAST: usize = {
+        let mut position = 63;
+        while Self::PLACES[position] == 64 {
+            position -= 1;
+        }
+        position
+    };
 }
 
 /// What one component's blocks are read with.
@@ -40,11 +58,12 @@ impl Blocks<'_> {
         Some((signed(window << length, size), at + length + size))
     }
 
-    /// Reads the lowest coefficients but the first from behind it into `low` (eight to a row), which holds zeros.
+    /// Reads the lowest coefficients but the first from behind it into `low`, which holds zeros. Those that are not needed
+    /// are not asked about one by one: which they are cannot be guessed.
     #[inline(always)]
-    pub(super) fn read_low(&self, mut at: u32, low: &mut [f32; 64], (across, down): (usize, usize)) -> Option<()> {
-        let (last, mut position) = (last_needed(across.max(down)), 1);
-        while position <= last {
+    pub(super) fn read_low<const ACROSS: usize, const DOWN: usize>(&self, mut at: u32, low: &mut Low) -> Option<()> {
+        let mut position = 1;
+        while position <= Needed::<ACROSS, DOWN>::LAST {
             let window = self.bits.window(at);
             let (symbol, length) = self.codes.others.find(window)?;
             let (run, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
@@ -57,10 +76,8 @@ impl Blocks<'_> {
                 continue;
             }
             position += run;
-            let natural = usize::from(*ZIGZAG.get(position)?);
-            if natural / 8 < down && natural % 8 < across {
-                low[natural] = (signed(window << length, size) * i32::from(self.quantisers[position])) as f32;
-            }
+            let place = usize::from(*Needed::<ACROSS, DOWN>::PLACES.get(position)?);
+            low[place] = (signed(window << length, size) * i32::from(self.quantisers[position])) as f32;
             position += 1;
         }
         Some(())

@@ -1,5 +1,7 @@
 //! Walkers on one thread, who step through a part of a scan in turn.
 
+use fearless_simd::{Level, dispatch};
+
 use super::bits::Bits;
 use super::steps::{BLOCK, Lookup, Pair, STANDSTILL, Steps, WINDOW};
 use super::walk::Order;
@@ -34,7 +36,7 @@ impl Party {
         most: usize,
         mut stretches: impl Iterator<Item = (u32, u32)>,
     ) -> Option<()> {
-        let (ways, beginning) = (Ways::new(order), Ways::beginning(order));
+        let (ways, beginning, level) = (Ways::new(order), Ways::beginning(order), Level::new());
         self.walkers.iter_mut().for_each(Walker::rest);
         loop {
             for index in 0..WALKERS {
@@ -52,7 +54,7 @@ impl Party {
             if self.walkers.iter().any(|walker| walker.place.block > most + MOST_TRAILS) {
                 return None;
             }
-            self.step(bits, order, &ways);
+            dispatch!(level, _ => self.step(bits, order, &ways));
         }
     }
 
@@ -91,6 +93,7 @@ impl Party {
         self.trails.iter().map(|trail| (trail.begin, &self.walkers[trail.walker].seen[trail.first..=trail.last]))
     }
 
+    #[inline(always)]
     fn step(&mut self, bits: &Bits, order: &Order<'_>, ways: &Ways) {
         let mut places = self.walkers.each_ref().map(|walker| walker.place);
         let mut seen = self.walkers.each_mut().map(|walker| {

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::blocks::Blocks;
+use fearless_simd::{Level, dispatch};
+
+use super::blocks::{Blocks, Low};
 use super::frame::{Component, Frame};
 use super::transform::{mean_of, picture};
 use crate::image::picture::Part;
@@ -81,7 +83,18 @@ impl Plane {
         read(self, source, groups, starts)
     }
 
+    /// With what this processor can do: shifts by any number of bits in one instruction, vectors.
     fn read_blocks<const ACROSS: usize, const DOWN: usize>(
+        &mut self,
+        source: &Source<'_>,
+        groups: &Groups,
+        starts: &[u32],
+    ) -> Option<()> {
+        dispatch!(Level::new(), _ => self.read_blocks_here::<ACROSS, DOWN>(source, groups, starts))
+    }
+
+    #[inline(always)]
+    fn read_blocks_here<const ACROSS: usize, const DOWN: usize>(
         &mut self,
         source: &Source<'_>,
         groups: &Groups,
@@ -119,9 +132,9 @@ impl Plane {
                             *self.pixels.get_mut(at)? = mean_of(first);
                             continue;
                         }
-                        let mut low = [0.0f32; 64];
+                        let mut low: Low = [0.0; 65];
                         low[0] = first as f32;
-                        blocks.read_low(behind, &mut low, (ACROSS, DOWN))?;
+                        blocks.read_low::<ACROSS, DOWN>(behind, &mut low)?;
                         let rows = picture::<ACROSS, DOWN>(&low);
                         for (y, row) in rows.iter().enumerate() {
                             self.pixels.get_mut(at + y * self.width..)?.get_mut(..ACROSS)?.copy_from_slice(row);

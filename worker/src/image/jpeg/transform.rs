@@ -3,6 +3,8 @@
 use std::array::from_fn;
 use std::sync::LazyLock;
 
+use super::blocks::Low;
+
 /// The picture of a block of which only the mean counts: one pixel.
 #[inline(always)]
 pub(super) fn mean_of(first: i32) -> u8 {
@@ -11,7 +13,7 @@ pub(super) fn mean_of(first: i32) -> u8 {
 
 /// The picture of a block from its coefficients, eight to a row, of which the lowest count.
 #[inline(always)]
-pub(super) fn picture<const ACROSS: usize, const DOWN: usize>(low: &[f32; 64]) -> [[u8; ACROSS]; DOWN] {
+pub(super) fn picture<const ACROSS: usize, const DOWN: usize>(low: &Low) -> [[u8; ACROSS]; DOWN] {
     let (across, down) = (&BASES[ACROSS.ilog2() as usize], &BASES[DOWN.ilog2() as usize]);
     let rows: [[f32; ACROSS]; DOWN] = from_fn(|v| {
         let mut row = [0.0; ACROSS];
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     fn flat<const ACROSS: usize, const DOWN: usize>(value: i32) -> bool {
-        let mut low = [0.0; 64];
+        let mut low = [0.0; 65];
         low[0] = (8 * value) as f32;
         let expected = (value + 128).clamp(0, 255) as u8;
         mean_of(8 * value) == expected && picture::<ACROSS, DOWN>(&low) == [[expected; ACROSS]; DOWN]
@@ -69,7 +71,7 @@ mod tests {
     #[test]
     fn a_slope_stays_a_slope() {
         // The second coefficient of a row: from bright on the left to dark on the right.
-        let mut low = [0.0; 64];
+        let mut low = [0.0; 65];
         low[1] = 200.0;
         for row in picture::<4, 2>(&low) {
             assert!(row.is_sorted_by(|left, right| left > right), "{row:?}");
