@@ -43,6 +43,7 @@ def encoded(image, most, **options):
 
 def main():
     folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
     small, large = scene(500, 375, 7, 0), scene(4000, 3000, 10, 3)
     for name, options in {"444": {"subsampling": 0}, "420": {"subsampling": 2}}.items():
         (folder / f"500x375-{name}.jpg").write_bytes(encoded(small, 58_000, **options))
