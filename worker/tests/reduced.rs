@@ -71,6 +71,43 @@ fn every_sampling_size_and_restart_shows_what_averaging_shows() {
     }
 }
 
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
+}
+
+/// Each pair of files holds the same coefficients, in one scan and in ten.
+const KINDS: [&str; 6] = ["420", "422", "440", "444", "restart", "gray"];
+
+#[test]
+fn a_progressive_file_shows_at_an_eighth_what_the_same_picture_in_one_scan_shows() {
+    let limits = ImageLimits::default();
+    for kind in KINDS {
+        let [one, many] = ["scenery", "progressive"].map(|how| {
+            let bytes = file(&format!("{how}-{kind}.jpg"));
+            decode(&bytes, &limits, Some(11)).unwrap_or_else(|failure| panic!("{how}-{kind}: {failure}"))
+        });
+        assert_eq!((many.width, many.height), (one.width, one.height), "{kind}");
+        assert!(many.width <= 21 && many.rgb == one.rgb, "{kind}");
+    }
+}
+
+#[test]
+fn a_damaged_progressive_file_is_an_error_or_a_picture() {
+    let (limits, mut random) = (ImageLimits::default(), fastrand::Rng::with_seed(11));
+    for run in 0..2000 {
+        let mut bytes = file(&format!("progressive-{}.jpg", KINDS[run % KINDS.len()]));
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(2..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+        if random.bool() {
+            bytes.truncate(random.usize(2..bytes.len()));
+            bytes.extend([0xff, 0xd9]);
+        }
+        let _ = decode(&bytes, &limits, Some(11));
+    }
+}
+
 /// A picture whose detail is the weaker the finer it is, as a photograph's.
 fn photograph(width: u32, height: u32, random: &mut fastrand::Rng) -> image::RgbImage {
     let octaves: Vec<(f32, Vec<f32>)> = (2..8)

@@ -7,6 +7,7 @@ mod colour;
 mod frame;
 mod party;
 mod plane;
+mod progressive;
 mod scaled;
 mod steps;
 mod tables;

@@ -72,6 +72,8 @@ def main():
         save(scenery(), f"scenery-{name}.jpg", quality=80, subsampling=sampling)
     save(scenery(), "scenery-restart.jpg", quality=80, restart_marker_blocks=3)
     save(scenery().convert("L"), "scenery-gray.jpg", quality=80)
+    # scenery-440.jpg is scenery-422.jpg turned, progressive-*.jpg are the same coefficients in ten scans, by libjpeg-turbo:
+    # `jpegtran -rotate 90 -trim`, `jpegtran -progressive`, for the restart markers `-restart 3B`; all with `-copy none`.
     black = Image.new("RGB", image.size)
     save(image, "animated.gif", save_all=True, append_images=[black], duration=100)
     for orientation in range(2, 9):

@@ -5,6 +5,19 @@ use memchr::memchr;
 /// Zeros behind the last bit, so that a window never ends in the middle of the data.
 const PADDING: [u8; 8] = [0; 8];
 
+/// Where the next marker is that does not belong to the scan at the beginning of `bytes`; their end when there is none.
+pub(super) fn behind_scan(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(next) = memchr(0xff, &bytes[at..]) {
+        at += next;
+        match bytes.get(at + 1) {
+            Some(0 | 0xd0..=0xd7) => at += 2,
+            _ => return at,
+        }
+    }
+    bytes.len()
+}
+
 /// A scan's bits in one piece: escapes and restart markers are gone. Behind the end there are zeros.
 #[derive(Default)]
 pub(super) struct Bits {
@@ -90,6 +103,12 @@ mod tests {
             bits.fill(scan, 9).unwrap();
             assert_eq!(bits.stretches().collect::<Vec<_>>(), [(0, end)], "{scan:?}");
         }
+    }
+
+    #[test]
+    fn a_scan_ends_at_a_marker_that_is_not_its_own() {
+        assert_eq!(behind_scan(&[1, 0xff, 0, 0xff, 0xd2, 3, 0xff, 0xc4, 0, 2]), 6);
+        assert_eq!([behind_scan(&[]), behind_scan(&[0xff]), behind_scan(&[1, 0xff, 0])], [0, 0, 3]);
     }
 
     #[test]

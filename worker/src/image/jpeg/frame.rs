@@ -1,6 +1,6 @@
-//! What stands in front of a JPEG's scan: size, components, tables.
+//! What stands in front of a JPEG's scans: size, components, tables.
 
-/// A picture of one scan, as far as its head tells.
+/// A picture, as far as its head tells.
 pub(super) struct Frame<'a> {
     pub(super) width: usize,
     pub(super) height: usize,
@@ -17,7 +17,10 @@ pub(super) struct Frame<'a> {
     pub(super) details: [Option<&'a [u8]>; 4],
     /// Groups between restart markers; 0: there are none.
     pub(super) restart: usize,
-    /// Where the scan's bits begin.
+    /// Whether the blocks are gone over many times.
+    pub(super) is_progressive: bool,
+    /// The head of the first scan, and where its bits begin.
+    pub(super) head: &'a [u8],
     pub(super) scan: usize,
     /// What the camera wrote about the picture, in Exif's form.
     pub(super) exif: Option<&'a [u8]>,
@@ -25,7 +28,7 @@ pub(super) struct Frame<'a> {
 
 /// One component.
 pub(super) struct Component {
-    id: u8,
+    pub(super) id: u8,
     /// Blocks in a group, across and down.
     pub(super) sampling: (usize, usize),
     pub(super) quantiser: usize,
@@ -33,8 +36,18 @@ pub(super) struct Component {
     pub(super) details: usize,
 }
 
+/// What segments end with.
+pub(super) enum Stop<'a> {
+    /// A scan: its head, and where its bits begin.
+    Scan { head: &'a [u8], at: usize },
+    /// The file's end.
+    End,
+}
+
 const START_OF_FRAME: [u8; 2] = [0xc0, 0xc1];
-const OTHER_FRAMES: std::ops::RangeInclusive<u8> = 0xc2..=0xcf;
+const START_OF_PROGRESSIVE: u8 = 0xc2;
+const OTHER_FRAMES: std::ops::RangeInclusive<u8> = 0xc3..=0xcf;
+const END: u8 = 0xd9;
 const HUFFMAN: u8 = 0xc4;
 const ADOBE: u8 = 0xee;
 const EXIF: u8 = 0xe1;
@@ -52,10 +65,21 @@ impl<'a> Frame<'a> {
             means: [None; 4],
             details: [None; 4],
             restart: 0,
+            is_progressive: false,
+            head: &[],
             scan: 0,
             exif: None,
         };
-        let mut at = 2;
+        let Stop::Scan { head, at } = frame.read_segments(bytes, 2)? else { return None };
+        (frame.head, frame.scan) = (head, at);
+        if !frame.is_progressive {
+            frame.read_scan(head)?;
+        }
+        (!frame.components.is_empty()).then_some(frame)
+    }
+
+    /// Reads the segments from `at` to the next scan, or to the end.
+    pub(super) fn read_segments(&mut self, bytes: &'a [u8], mut at: usize) -> Option<Stop<'a>> {
         loop {
             let &[prefix, marker] = bytes.get(at..)?.first_chunk()?;
             if prefix != 0xff {
@@ -65,24 +89,27 @@ impl<'a> Frame<'a> {
                 at += 1;
                 continue;
             }
+            if marker == END {
+                return Some(Stop::End);
+            }
             let &[high, low] = bytes.get(at + 2..)?.first_chunk()?;
             let length = usize::from(u16::from_be_bytes([high, low]));
             let segment = bytes.get(at + 4..at + 2 + length)?;
             at += 2 + length;
             match marker {
-                _ if START_OF_FRAME.contains(&marker) => frame.read_frame(segment)?,
-                HUFFMAN => frame.read_tables(segment)?,
+                _ if START_OF_FRAME.contains(&marker) => self.read_frame(segment)?,
+                START_OF_PROGRESSIVE => {
+                    self.is_progressive = true;
+                    self.read_frame(segment)?;
+                }
+                HUFFMAN => self.read_tables(segment)?,
                 _ if OTHER_FRAMES.contains(&marker) => return None,
-                0xdb => frame.read_quantisers(segment)?,
-                0xdd => frame.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
+                0xdb => self.read_quantisers(segment)?,
+                0xdd => self.restart = usize::from(u16::from_be_bytes(*segment.first_chunk()?)),
                 // Adobe's files with a transform other than 1 hold other colours.
                 ADOBE if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => return None,
-                EXIF => frame.exif = segment.strip_prefix(b"Exif\0\0").or(frame.exif),
-                0xda => {
-                    frame.read_scan(segment)?;
-                    frame.scan = at;
-                    return Some(frame);
-                }
+                EXIF => self.exif = segment.strip_prefix(b"Exif\0\0").or(self.exif),
+                0xda => return Some(Stop::Scan { head: segment, at }),
                 _ => {}
             }
         }

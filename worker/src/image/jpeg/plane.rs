@@ -6,6 +6,7 @@ use fearless_simd::{Level, dispatch};
 
 use super::blocks::{Blocks, Low};
 use super::frame::{Component, Frame};
+use super::progressive::{KEPT, Kept};
 use super::transform::{mean_of, picture};
 use crate::image::picture::Part;
 
@@ -84,6 +85,47 @@ impl Plane {
     }
 
     /// With what this processor can do: shifts by any number of bits in one instruction, vectors.
+    /// Shows a component of a progressive file at an eighth of the size: a pixel for each block of it, or two by two, where
+    /// it was stored at half the width or height. `None` when it was stored at less.
+    pub(super) fn show(
+        &mut self,
+        kept: &Kept,
+        component: &Component,
+        quantisers: &[u16; 64],
+        groups: &Groups,
+    ) -> Option<()> {
+        let sampling = component.sampling;
+        let (across, down) = (groups.pixels.0 / sampling.0, groups.pixels.1 / sampling.1);
+        self.width = groups.columns.len() * groups.pixels.0;
+        self.pixels.resize(self.width * groups.rows.len() * groups.pixels.1, 0);
+        let rows = groups.rows.start * sampling.1..groups.rows.end * sampling.1;
+        let columns = groups.columns.start * sampling.0..groups.columns.end * sampling.0;
+        for (blocks, lines) in rows.zip(self.pixels.chunks_exact_mut(self.width * down)) {
+            let blocks = kept.blocks.get(blocks * kept.across..)?.get(columns.clone())?;
+            for (number, block) in blocks.iter().enumerate() {
+                let coefficient = |kept: usize| i32::from(block[kept]) * i32::from(quantisers[KEPT[kept]]);
+                if (across, down) == (1, 1) {
+                    lines[number] = mean_of(coefficient(0));
+                    continue;
+                }
+                let mut low: Low = [0.0; 65];
+                for (kept, place) in [0, 1, 8, 9].into_iter().enumerate() {
+                    low[place] = coefficient(kept) as f32;
+                }
+                let mut put = |line: usize, row: &[u8]| {
+                    lines[line * self.width + number * across..][..across].copy_from_slice(row);
+                };
+                match (across, down) {
+                    (2, 2) => (0..).zip(picture::<2, 2>(&low)).for_each(|(line, row)| put(line, &row)),
+                    (2, 1) => (0..).zip(picture::<2, 1>(&low)).for_each(|(line, row)| put(line, &row)),
+                    (1, 2) => (0..).zip(picture::<1, 2>(&low)).for_each(|(line, row)| put(line, &row)),
+                    _ => return None,
+                }
+            }
+        }
+        Some(())
+    }
+
     fn read_blocks<const ACROSS: usize, const DOWN: usize>(
         &mut self,
         source: &Source<'_>,

@@ -4,8 +4,9 @@
 //! as frequencies; for a picture of an eighth the size its first one, the mean, is all there is to
 //! compute, and the others are passed without a look (ITU-T T.81; the reduced inverse transforms are
 //! those of the lowest frequencies). Baseline and extended Huffman files of one scan are read, grey
-//! or YCbCr, as cameras and telephones write them. For anything else, and for anything that looks
-//! damaged, there is the full decoder, which says what is wrong.
+//! or YCbCr, as cameras and telephones write them; and at an eighth progressive ones, as many web sites have them
+//! (`progressive.rs`). For anything else, and for anything that looks damaged, there is the full decoder, which says
+//! what is wrong.
 
 use image::metadata::Orientation;
 use shoal_shared::sniff::ImageLimits;
@@ -15,9 +16,10 @@ use super::blocks::Blocks;
 use super::colour::{fill_grey, fill_rgb};
 use super::frame::Frame;
 use super::plane::{Groups, Plane, Source};
+use super::progressive::Progressive;
 use super::tables::TableCache;
 use super::walk::{Order, Walk};
-use crate::image::helpers::Helpers;
+use crate::image::helpers::{Helpers, Team};
 use crate::image::picture::{Channels, Extent, Part, Picture, Wanted};
 
 /// Pixels that remain of the eight along a block's side.
@@ -52,6 +54,7 @@ pub(in crate::image) struct Scaler {
     bits: Bits,
     walk: Walk,
     tables: TableCache,
+    progressive: Progressive,
     /// Planes of each band of the picture.
     bands: Vec<[Plane; 3]>,
     spare: Vec<u8>,
@@ -66,7 +69,7 @@ impl Scaler {
         wanted: &Wanted<'_>,
         helpers: &Helpers,
     ) -> Option<Picture> {
-        let frame = Frame::read(bytes)?;
+        let mut frame = Frame::read(bytes)?;
         let (whole_width, whole_height) = (u32::try_from(frame.width).ok()?, u32::try_from(frame.height).ok()?);
         if whole_width.max(whole_height) > limits.max_side
             || u64::from(whole_width) * u64::from(whole_height) > limits.max_pixels
@@ -75,6 +78,19 @@ impl Scaler {
         }
         let remaining = Remaining::for_side(whole_width.min(whole_height), wanted.needed)?;
         let team = helpers.team((bytes.len() / WORTH_HELP).min(MOST_AT_WORK - 1));
+        let count = if wanted.channels == Channels::Luma { 1 } else { frame.components.len() };
+        let extent = Extent { whole: (whole_width, whole_height), reduction: 8 / remaining as u32 };
+        if frame.is_progressive {
+            if remaining != Remaining::One {
+                return None;
+            }
+            let kept = self.progressive.read(bytes, &mut frame, count)?;
+            let (frame, show) = (&frame, Show { frame: &frame, count, extent, remaining, wanted });
+            return show.pixels(&team, &mut self.bands, &mut self.spare, |number, plane, seen| {
+                let component = &frame.components[number];
+                plane.show(&kept[number], component, frame.quantisers[component.quantiser].as_ref()?, seen)
+            });
+        }
         let groups = frame.mcus.0 * frame.mcus.1;
         let stretches = if frame.restart == 0 { 1 } else { groups.div_ceil(frame.restart) };
         self.bits.fill(bytes.get(frame.scan..)?, stretches)?;
@@ -86,11 +102,6 @@ impl Scaler {
         let order = Order { pairs: &pairs, blocks: &blocks, steps: &tables.steps };
         let starts = self.walk.find(&self.bits, &order, (groups, frame.restart), &team)?;
 
-        let extent = Extent { whole: (whole_width, whole_height), reduction: 8 / remaining as u32 };
-        let size = extent.size();
-        let orientation = frame.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-        let seen = Groups::around((wanted.part_of)(extent, orientation), &frame, remaining as usize);
-        let count = if wanted.channels == Channels::Luma { 1 } else { frame.components.len() };
         let mut sources = Vec::with_capacity(count);
         let mut before = 0;
         for (component, pair) in frame.components.iter().zip(pair_of).take(count) {
@@ -99,25 +110,54 @@ impl Scaler {
             sources.push(Source { frame: &frame, component, blocks, in_group: order.blocks.len(), before });
             before += component.sampling.0 * component.sampling.1;
         }
-
-        let (part, channels) = (seen.part(size), wanted.channels);
-        let bytes_of = |part: Part| part.width as usize * part.height as usize * channels as usize;
-        let mut pixels = std::mem::take(&mut self.spare);
-        pixels.resize(bytes_of(part), 0);
-        let mut rest = pixels.as_mut_slice();
-        self.bands.resize_with(self.bands.len().max(team.size()), Default::default);
-        let bands = seen.bands(team.size()).zip(&mut self.bands).map(|(seen, planes)| {
-            let part = seen.part(size);
-            (Band { seen, planes, part }, rest.split_off_mut(..bytes_of(part)))
-        });
-        let bands: Vec<_> = bands.collect();
-        team.share(bands, |(band, pixels)| band.read(&sources, starts, channels, pixels?))?;
-        Some(Picture { extent, part, channels, bytes: pixels, orientation })
+        let show = Show { frame: &frame, count, extent, remaining, wanted };
+        show.pixels(&team, &mut self.bands, &mut self.spare, |number, plane, seen| {
+            plane.read(&sources[number], seen, starts)
+        })
     }
 
     /// Takes back the bytes of a picture, to be written over.
     pub(super) fn reuse(&mut self, bytes: Vec<u8>) {
         self.spare = bytes;
+    }
+}
+
+/// What of a file is to be shown, and how.
+struct Show<'a> {
+    frame: &'a Frame<'a>,
+    /// Components that are wanted.
+    count: usize,
+    extent: Extent,
+    remaining: Remaining,
+    wanted: &'a Wanted<'a>,
+}
+
+impl Show<'_> {
+    /// The picture, from planes that `read` fills: by the number of the component, what of it is seen.
+    fn pixels(
+        &self,
+        team: &Team<'_>,
+        planes: &mut Vec<[Plane; 3]>,
+        spare: &mut Vec<u8>,
+        read: impl Fn(usize, &mut Plane, &Groups) -> Option<()> + Sync,
+    ) -> Option<Picture> {
+        let Self { frame, count, extent, remaining, wanted } = *self;
+        let size = extent.size();
+        let orientation = frame.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
+        let seen = Groups::around((wanted.part_of)(extent, orientation), frame, remaining as usize);
+        let (part, channels) = (seen.part(size), wanted.channels);
+        let bytes_of = |part: Part| part.width as usize * part.height as usize * channels as usize;
+        let mut pixels = std::mem::take(spare);
+        pixels.resize(bytes_of(part), 0);
+        let mut rest = pixels.as_mut_slice();
+        planes.resize_with(planes.len().max(team.size()), Default::default);
+        let bands = seen.bands(team.size()).zip(planes).map(|(seen, planes)| {
+            let part = seen.part(size);
+            (Band { seen, planes, part }, rest.split_off_mut(..bytes_of(part)))
+        });
+        let bands: Vec<_> = bands.collect();
+        team.share(bands, |(band, pixels)| band.fill(count, &read, channels, pixels?))?;
+        Some(Picture { extent, part, channels, bytes: pixels, orientation })
     }
 }
 
@@ -131,14 +171,20 @@ struct Band<'a> {
 
 impl Band<'_> {
     /// Reads its components and puts them together.
-    fn read(self, sources: &[Source<'_>], starts: &[u32], channels: Channels, pixels: &mut [u8]) -> Option<()> {
-        for (plane, source) in self.planes.iter_mut().zip(sources) {
-            plane.read(source, &self.seen, starts)?;
+    fn fill(
+        self,
+        count: usize,
+        read: &impl Fn(usize, &mut Plane, &Groups) -> Option<()>,
+        channels: Channels,
+        pixels: &mut [u8],
+    ) -> Option<()> {
+        for (number, plane) in self.planes.iter_mut().enumerate().take(count) {
+            read(number, plane, &self.seen)?;
         }
         let width = self.part.width as usize;
         for (row, to) in pixels.chunks_exact_mut(width * channels as usize).enumerate() {
             let [luma, blue, red] = self.planes.each_ref();
-            match (channels, sources.len()) {
+            match (channels, count) {
                 (Channels::Luma, _) => to.copy_from_slice(luma.row(row, width)),
                 (Channels::Rgb, 1) => fill_grey(to, luma.row(row, width)),
                 (Channels::Rgb, _) => fill_rgb(to, luma.row(row, width), blue.row(row, width), red.row(row, width)),
