@@ -130,3 +130,25 @@ fn a_dead_job_stays_until_its_publisher_can_be_told() {
     assert_eq!(answer["result"]["error"]["code"], "dead_lettered", "{answer}");
     assert_eq!(dead_letters(&fleet).matches(job).count(), 1, "{}", dead_letters(&fleet));
 }
+
+/// Above eight megabytes a dead letter refers to the upload, and a replay needs it.
+#[test]
+fn an_upload_stays_as_long_as_only_it_has_the_image_of_a_dead_job() {
+    let models = tempfile::tempdir().unwrap();
+    let fleet = brittle_fleet(models.path(), FleetPlan::default());
+    let streams = Streams::connect(&fleet.nats.url());
+    for (padding, messages) in [(2 << 20, 0), (9 << 20, 3)] {
+        let image = [images::solid(FAILING, 0), vec![0; padding]].concat();
+        let job = http::post(&fleet.url("/jobs"), &[], &image).json()["id"].as_str().unwrap().to_owned();
+        let answer = http::get(&fleet.url(&format!("/jobs/{job}?wait=60"))).json();
+        assert_eq!(answer["result"]["error"]["code"], "dead_lettered", "{answer}");
+        let uploads = || streams.messages("OBJ_shoal_uploads");
+        eventually("the upload is there or gone", || uploads() == Some(messages));
+        fleet.shoal(&["dead", "replay", &job]);
+        eventually("the replayed job has died again", || dead_letters(&fleet).contains(&job));
+        let shown = fleet.shoal(&["dead", "show", &job]);
+        assert!(shown.contains("out of data bounds"), "{shown}");
+        assert_eq!(uploads(), Some(messages));
+        fleet.shoal(&["dead", "purge"]);
+    }
+}

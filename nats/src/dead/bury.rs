@@ -43,8 +43,9 @@ pub(super) struct Remains {
 
 impl Bus {
     /// Copies a job to the dead-letter stream, with its image, wherever that travelled. The caller
-    /// settles the delivery afterwards.
-    pub async fn bury(&self, delivery: &Delivery, image: &Bytes, epitaph: &Epitaph) -> Result<(), BusError> {
+    /// settles the delivery afterwards. `false`: the image is too large for a letter, which refers to the upload as the
+    /// job did, so that has to stay.
+    pub async fn bury(&self, delivery: &Delivery, image: &Bytes, epitaph: &Epitaph) -> Result<bool, BusError> {
         let fits = image.len() <= MAX_MESSAGE as usize;
         let remains = Remains {
             subject: subjects::dead(&delivery.model, delivery.lane),
@@ -52,7 +53,8 @@ impl Bus {
             headers: if fits { without(&delivery.headers, headers::OBJECT) } else { delivery.headers.clone() },
             payload: if fits { image.clone() } else { delivery.payload.clone() },
         };
-        self.bury_remains(remains, epitaph).await
+        self.bury_remains(remains, epitaph).await?;
+        Ok(fits)
     }
 
     pub(super) async fn bury_remains(&self, remains: Remains, epitaph: &Epitaph) -> Result<(), BusError> {

@@ -82,24 +82,29 @@ impl Bus {
     pub(super) async fn bury_message(&self, job: StreamMessage, epitaph: &Epitaph) -> Result<(), BusError> {
         let Some((model, lane)) = subjects::parse_job(&job.subject) else { return Ok(()) };
         let subject = subjects::dead(&model, lane);
-        let (headers, payload) = self.with_image(&job).await?;
+        let upload = self.upload_of(&job).await?;
+        let (headers, payload) = match &upload {
+            Some((_, _, image)) => (without(&job.headers, headers::OBJECT), image.clone()),
+            None => (job.headers.clone(), job.payload.clone()),
+        };
         self.bury_remains(Remains { subject, sequence: job.sequence, headers, payload }, epitaph).await?;
         tracing::warn!(job.sequence, reason = epitaph.reason, "job moved to the dead letters");
         self.tell_publisher(&job.headers, job.sequence, epitaph).await?;
         self.remove_job(job.sequence).await;
+        if let Some((uploads, object, _)) = upload {
+            uploads.remove(&object).await;
+        }
         Ok(())
     }
 
-    /// A job's headers and image, wherever that travelled; without the image when it is gone or too
-    /// large for a message.
-    async fn with_image(&self, job: &StreamMessage) -> Result<(HeaderMap, Bytes), BusError> {
-        if let Some(object) = job.headers.get(headers::OBJECT) {
-            let found = Uploads::open(self).await?.get(object.as_str(), MAX_MESSAGE as usize).await;
-            if let Ok(Some(image)) = found.map(Stored::image) {
-                return Ok((without(&job.headers, headers::OBJECT), image));
-            }
-        }
-        Ok((job.headers.clone(), job.payload.clone()))
+    /// A job's image that travelled as an object: where, as what, and the image itself. None when it is gone or too
+    /// large for a dead letter, which then refers to it as the job did.
+    async fn upload_of(&self, job: &StreamMessage) -> Result<Option<(Uploads, String, Bytes)>, BusError> {
+        let Some(object) = job.headers.get(headers::OBJECT) else { return Ok(None) };
+        let uploads = Uploads::open(self).await?;
+        let found = uploads.get(object.as_str(), MAX_MESSAGE as usize).await;
+        let image = found.ok().and_then(Stored::image);
+        Ok(image.map(|image| (uploads, object.to_string(), image)))
     }
 
     async fn tell_publisher(&self, map: &HeaderMap, sequence: u64, epitaph: &Epitaph) -> Result<(), BusError> {

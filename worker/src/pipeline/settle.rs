@@ -204,10 +204,13 @@ impl Settler {
     }
 
     /// The letter is written once, however often a job comes back because its publisher could not be told.
-    async fn bury(&self, held: Held, epitaph: Epitaph) {
-        if let Err(error) = self.bus.bury(&held.delivery, &held.image, &epitaph).await {
-            return self.give_back(held, &format!("the dead letter could not be written: {error}")).await;
-        }
+    async fn bury(&self, mut held: Held, epitaph: Epitaph) {
+        let has_image = match self.bus.bury(&held.delivery, &held.image, &epitaph).await {
+            Ok(has_image) => has_image,
+            Err(error) => {
+                return self.give_back(held, &format!("the dead letter could not be written: {error}")).await;
+            }
+        };
         let (attempts, reason) = (epitaph.attempts, epitaph.reason.as_str());
         tracing::error!(job.id = %held.delivery.id, attempts, reason, "the job is given up");
         let outcome = dead_outcome(held.delivery.id.clone(), &epitaph);
@@ -215,6 +218,9 @@ impl Settler {
             return self.give_back(held, &format!("the publisher of a dead job could not be told: {error}")).await;
         }
         self.shared.metrics.job_done(FailureCode::DeadLettered.as_str(), &held.timings);
+        if !has_image {
+            held.delivery.object = None;
+        }
         self.close(held).await;
     }
 
