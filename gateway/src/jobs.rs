@@ -126,8 +126,15 @@ const LOOKUPS: usize = 16;
 const EXPIRY_GRACE: Duration = Duration::from_secs(2);
 
 impl Predictor {
-    /// Accepts a job: when this returns, it is in the queue and its outcome will be in the results.
+    /// Accepts a job: when this returns, it is in the queue and its outcome will be in the results. Once begun, that is
+    /// brought to an end: whoever submits and hangs up leaves a job behind, and not the half of one.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, Refusal> {
+        let predictor = self.clone();
+        let accepted = tokio::spawn(async move { predictor.accept(submission).await }).await;
+        accepted.unwrap_or_else(|error| Err(Failure::new(FailureCode::Internal, error.to_string()).into()))
+    }
+
+    async fn accept(&self, submission: Submission) -> Result<Submitted, Refusal> {
         let Submission { ask, top_k, owner, id, webhook } = submission;
         let inner = self.parts();
         sniff(&ask.image, self.limits())?;
@@ -206,11 +213,12 @@ impl Predictor {
     /// Puts a job into the queue; gives its sequence there.
     async fn publish(&self, id: &JobId, ask: &Ask, asked: Asked) -> Result<u64, Refusal> {
         let inner = self.parts();
+        let full = |refused| refusal(refused, inner.admission.wait(&asked.model));
         let job = NewJob {
             id: id.clone(),
             model: asked.model.clone(),
             lane: ask.lane,
-            image: place_image(inner, id, &ask.image, &ask.digest).await?,
+            image: place_image(inner, id, &ask.image, &ask.digest).await.map_err(full)?,
             digest: ask.digest.sha256(&ask.image),
             deadline: asked.deadline,
             reply: None,
@@ -220,9 +228,7 @@ impl Predictor {
             once: false,
             trace: ask.trace.clone(),
         };
-        let published = inner.bus.publish_job(job).await;
-        let published = published.map_err(|refused| refusal(refused, inner.admission.wait(&asked.model)))?;
-        Ok(published.sequence)
+        Ok(inner.bus.publish_job(job).await.map_err(full)?.sequence)
     }
 
     /// What was stored beside a job that was not accepted in the end.

@@ -161,7 +161,7 @@ fn ttl_seconds(remaining: Duration) -> u64 {
     remaining.as_millis().div_ceil(1000).max(1) as u64
 }
 
-fn refused(error: PublishError) -> Refused {
+pub(crate) fn refused(error: PublishError) -> Refused {
     let api = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<jetstream::Error>());
     match (error.kind(), api.map(jetstream::Error::error_code)) {
         (PublishErrorKind::StreamNotFound, _) => Refused::NoQueue,

@@ -4,21 +4,27 @@
 //! writing waits for the broker after every part, its reading makes a consumer for each object (of which the server
 //! makes a thousand in half a minute, and then no more), and its removing leaves a note of every object behind.
 
+use std::sync::Arc;
+
 use async_nats::HeaderMap;
 use async_nats::header::NATS_ROLLUP;
-use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{InfoErrorKind, ObjectInfo, ObjectOptions, ObjectStore};
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use shoal_shared::digest::ImageSha256;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::connect::{Bus, BusError};
+use crate::publish::{Refused, refused};
 use crate::topology::{JUDGED, KEPT, UPLOADS};
 
+/// Bytes that are on their way into a bucket at the same time, or one image: the server holds each several times over
+/// until it is in a file.
+const AT_ONCE: usize = 32 << 20;
 /// Left free in a message that is a part of an image, for what the broker adds when it hands it out.
 const ROOM: usize = 64 << 10;
 
@@ -30,6 +36,8 @@ pub struct Uploads {
     objects: ObjectStore,
     /// Where its messages are.
     stream: Stream<()>,
+    /// For images on their way into it, a permit for each kilobyte.
+    room: Arc<Semaphore>,
 }
 
 /// What became of a large upload.
@@ -74,18 +82,34 @@ impl Uploads {
         let objects = bus.lookup(&what, || bus.js.get_object_store(bucket)).await?;
         let stream = bus.js.get_stream_no_info(format!("OBJ_{bucket}")).await;
         let stream = stream.map_err(|error| BusError::request(&what, error))?;
-        Ok(Self { bus: bus.clone(), bucket, objects, stream })
+        Ok(Self { bus: bus.clone(), bucket, objects, stream, room: Arc::new(Semaphore::new(AT_ONCE >> 10)) })
     }
 
-    /// Stores an image under a fresh name: its parts, as few as the server's longest message allows, and its entry.
-    /// All are sent at once; the broker keeps their order.
-    pub async fn put(&self, name: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), BusError> {
-        let failed = |error: PublishError| BusError::request("storing a large upload", error);
+    /// Stores an image under a fresh name. Nothing stays of one that could not be stored whole, or that nobody waits for
+    /// any more.
+    pub async fn put(&self, name: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), Refused> {
+        let (tell, told) = oneshot::channel();
+        let (uploads, name, image, digest) = (self.clone(), name.to_owned(), image.clone(), *digest);
+        // What has been sent cannot be called back, so that is not left halfway.
+        tokio::spawn(async move {
+            let nuid = nuid::next().to_string();
+            let stored = uploads.send(&name, &nuid, &image, &digest).await;
+            let has_failed = stored.is_err();
+            if tell.send(stored).is_err() || has_failed {
+                uploads.remove_parts(&name, &nuid).await;
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(Refused::Unavailable("the process is ending".into())))
+    }
+
+    /// Sends an image's parts, as few as the server's longest message allows, and its entry. All at once; the broker
+    /// keeps their order.
+    async fn send(&self, name: &str, nuid: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), Refused> {
         let part_bytes = self.bus.max_payload().saturating_sub(ROOM).max(ROOM);
         let entry = ObjectInfo {
             name: name.to_owned(),
             bucket: self.bucket.to_owned(),
-            nuid: nuid::next().to_string(),
+            nuid: nuid.to_owned(),
             size: image.len(),
             chunks: image.len().div_ceil(part_bytes),
             digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest.0))),
@@ -98,22 +122,26 @@ impl Uploads {
         };
         let mut headers = HeaderMap::new();
         headers.insert(NATS_ROLLUP, "sub");
-        let encoded = serde_json::to_vec(&entry).map_err(|error| BusError::request("storing a large upload", error))?;
+        let encoded = serde_json::to_vec(&entry).map_err(|error| Refused::Unavailable(error.to_string()))?;
         let last = PublishMessage::build().headers(headers).payload(encoded.into());
+        let _room = self.room.acquire_many(image.len().div_ceil(1 << 10).min(AT_ONCE >> 10) as u32).await;
         let mut acks = Vec::with_capacity(entry.chunks + 1);
         for from in (0..image.len()).step_by(part_bytes) {
             let part = image.slice(from..image.len().min(from + part_bytes));
             let part = PublishMessage::build().payload(part);
-            acks.push(self.bus.js.send_publish(self.parts(&entry.nuid), part).await.map_err(failed)?);
+            acks.push(self.bus.js.send_publish(self.parts(nuid), part).await.map_err(refused)?);
         }
-        acks.push(self.bus.js.send_publish(self.entry(name), last).await.map_err(failed)?);
-        try_join_all(acks.into_iter().map(IntoFuture::into_future)).await.map(drop).map_err(failed)
+        acks.push(self.bus.js.send_publish(self.entry(name), last).await.map_err(refused)?);
+        // Of all of them: what is removed after a failure must have arrived before.
+        let acks = join_all(acks.into_iter().map(IntoFuture::into_future)).await;
+        acks.into_iter().try_for_each(|ack| ack.map(drop).map_err(refused))
     }
 
     /// Stores an image in the place of an older one of that name, if there is one.
     pub async fn replace(&self, name: &str, image: &Bytes, digest: &ImageSha256) -> Result<(), BusError> {
         let before = self.objects.info(name).await.ok().filter(|before| !before.deleted);
-        self.put(name, image, digest).await?;
+        let stored = self.put(name, image, digest).await;
+        stored.map_err(|refused| BusError::request("storing an image", refused))?;
         if let Some(before) = before {
             self.purge(self.parts(&before.nuid)).await;
         }
@@ -167,12 +195,14 @@ impl Uploads {
     /// Removes an image; that it is gone already is fine.
     pub async fn remove(&self, name: &str) {
         match self.find(name).await {
-            Ok(Some(object)) => {
-                tokio::join!(self.purge(self.entry(name)), self.purge(self.parts(&object.nuid)));
-            }
+            Ok(Some(object)) => self.remove_parts(name, &object.nuid).await,
             Ok(None) => tracing::debug!(object = name, "large upload was gone before it could be removed"),
             Err(error) => tracing::debug!(object = name, error, "large upload not removed; it goes by age"),
         }
+    }
+
+    async fn remove_parts(&self, name: &str, nuid: &str) {
+        tokio::join!(self.purge(self.entry(name)), self.purge(self.parts(nuid)));
     }
 
     async fn purge(&self, subject: String) {

@@ -1,7 +1,11 @@
 //! Asynchronous jobs over HTTP: accepted, waited for, cancelled, expired; one outcome each.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use serde_json::Value;
+use shoal_testkit::bus::Streams;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::{eventually, http, images};
 
@@ -63,6 +67,30 @@ fn a_job_that_has_not_started_can_be_cancelled_and_one_that_ended_cannot() {
     assert_eq!(job(&fleet, &after, "?wait=30")["state"], "done");
     assert_eq!(job(&fleet, &id, "")["state"], "cancelled");
     assert_eq!(fleet.worker_metric("shoal_worker_images_total"), 1.0);
+}
+
+/// Sends a request whole and hangs up.
+fn ask_and_hang_up(fleet: &Fleet, path: &str, image: &[u8]) {
+    let mut stream = TcpStream::connect(fleet.gateways[0].1.trim_start_matches("http://")).unwrap();
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: here\r\nContent-Length: {}\r\n\r\n", image.len()).unwrap();
+    stream.write_all(image).unwrap();
+}
+
+#[test]
+fn whoever_hangs_up_leaves_a_job_behind_or_nothing() {
+    let fleet = Fleet::start(FleetPlan::default());
+    let streams = Streams::connect(&fleet.nats.url());
+    let image = |number: u32| [images::digit_variant(4, number), vec![0; 3 << 20]].concat();
+    for path in ["/jobs", "/predict"] {
+        for number in 0..20 {
+            ask_and_hang_up(&fleet, path, &image(number));
+        }
+    }
+    // Nothing is on its way any more once later uploads are answered.
+    let after = submit(&fleet, "", &image(100));
+    assert_eq!(job(&fleet, &after, "?wait=30")["state"], "done");
+    eventually("every job has ended", || streams.messages("JOBS") == Some(0));
+    eventually("no upload is left", || streams.messages("OBJ_shoal_uploads") == Some(0));
 }
 
 #[test]

@@ -190,12 +190,13 @@ impl Mission {
         }
     }
 
-    async fn place_image(&self, inner: &Inner, id: &JobId, cleanup: &mut Cleanup) -> Result<Image, Failure> {
+    async fn place_image(&self, inner: &Inner, id: &JobId, cleanup: &mut Cleanup) -> Result<Image, Refusal> {
         let placed = place_image(inner, id, &self.ask.image, &self.key.image);
         let placed = tokio::time::timeout_at(self.deadline.into(), placed);
         // Even when it was not stored in time: it may be there in part.
         cleanup.object = (self.ask.image.len() > inner.config.inline_bytes).then(|| id.to_string());
-        placed.await.map_err(|_| expired("the upload could not be stored"))?
+        let placed = placed.await.map_err(|_| expired("the upload could not be stored"))?;
+        placed.map_err(|refused| refusal(refused, inner.admission.wait(&self.model)))
     }
 
     fn job(&self, inner: &Inner, id: JobId, image: Image) -> NewJob {
@@ -218,13 +219,13 @@ impl Mission {
 }
 
 /// Small images travel in the job, large ones as objects.
-pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes, key: &ImageKey) -> Result<Image, Failure> {
+pub(crate) async fn place_image(inner: &Inner, id: &JobId, image: &Bytes, key: &ImageKey) -> Result<Image, Refused> {
     if image.len() <= inner.config.inline_bytes {
         return Ok(Image::Inline(image.clone()));
     }
     // Seldom, and large: not part of every flight.
     let stored = Box::pin(inner.uploads.put(id.as_str(), image, &key.sha256(image))).await;
-    stored.map_err(|error| Failure::new(FailureCode::NoCapacity, error.to_string()))?;
+    stored.inspect_err(|error| tracing::warn!(%error, "a large upload was not stored"))?;
     Ok(Image::Object(id.to_string()))
 }
 
