@@ -27,6 +27,13 @@ fn garbage() -> Option<(&'static str, String)> {
     std::env::var_os(NAME).is_none().then(|| (NAME, "200".to_owned()))
 }
 
+/// Where that growth ends, unless more is in use: large images pass through several buffers each, and what was once
+/// needed for them would be kept.
+fn memory() -> Option<(&'static str, String)> {
+    const NAME: &str = "GOMEMLIMIT";
+    std::env::var_os(NAME).is_none().then(|| (NAME, "1GiB".to_owned()))
+}
+
 /// Go's monitor thread naps for 20 microseconds at a time as long as anything goes on: seven times for every image when
 /// sessions have the cores, each time at their cost. It gets by with fewer looks: half of the server's switches and a
 /// seventh of its CPU time go.
@@ -46,6 +53,7 @@ pub(super) async fn start(services: &mut Services, data: &Path, port: u16) -> an
     let server = Service::new("nats-server", program)
         .env(threads())
         .env(garbage())
+        .env(memory())
         .timer_slack(TIMER_SLACK)
         .arg("--config")
         .arg(config.display())

@@ -45,7 +45,8 @@ impl Pieces {
             1 => self.chunks.swap_remove(0),
             _ => {
                 let mut whole = BytesMut::with_capacity(self.length);
-                self.chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+                // Each is given back once it is copied: the upload is not held twice.
+                self.chunks.into_iter().for_each(|chunk| whole.extend_from_slice(&chunk));
                 whole.freeze()
             }
         };
