@@ -108,6 +108,22 @@ fn a_damaged_progressive_file_is_an_error_or_a_picture() {
     }
 }
 
+#[test]
+fn noise_in_the_middle_of_a_file_is_noticed() {
+    let (limits, mut random) = (ImageLimits::default(), fastrand::Rng::with_seed(12));
+    for name in ["scenery-420.jpg", "scenery-restart.jpg", "progressive-444.jpg"] {
+        let mut noticed = 0;
+        for run in 0..100 {
+            let mut bytes = file(name);
+            let from = random.usize(bytes.len() / 3..bytes.len() / 2);
+            bytes[from..from + 600].fill_with(|| random.u8(..));
+            let needed = [None, Some(11), Some(30)][run % 3];
+            noticed += usize::from(decode(&bytes, &limits, needed).is_err());
+        }
+        assert!(noticed >= 80, "{name}: {noticed} of 100");
+    }
+}
+
 /// A picture whose detail is the weaker the finer it is, as a photograph's.
 fn photograph(width: u32, height: u32, random: &mut fastrand::Rng) -> image::RgbImage {
     let octaves: Vec<(f32, Vec<f32>)> = (2..8)

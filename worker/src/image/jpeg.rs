@@ -59,10 +59,14 @@ impl JpegDecoder {
     }
 }
 
+/// Strictly: a decoder that is not shows whatever it can of a damaged file, and a model is as sure of that as of the whole.
 fn decode_whole(bytes: &[u8], limits: &ImageLimits) -> Result<Picture, Failure> {
     let side = limits.max_side as usize;
-    let options =
-        DecoderOptions::default().set_max_width(side).set_max_height(side).jpeg_set_out_colorspace(ColorSpace::RGB);
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(side)
+        .set_max_height(side)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
     let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().map_err(|error| corrupt(&error.to_string()))?;
     let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
