@@ -25,6 +25,8 @@ use crate::topology::{JUDGED, KEPT, UPLOADS};
 /// Bytes that are on their way into a bucket at the same time, or one image: the server holds each several times over
 /// until it is in a file.
 const AT_ONCE: usize = 32 << 20;
+/// Bytes of a name. A longer one would make a line of the protocol so long that the server closes the connection.
+const LONGEST_NAME: usize = 1024;
 /// Left free in a message that is a part of an image, for what the broker adds when it hands it out.
 const ROOM: usize = 64 << 10;
 
@@ -180,6 +182,9 @@ impl Uploads {
     /// An object's entry. Any server of a cluster may be asked, and one that lags behind does not know it yet: that
     /// there is none counts only when the stream's leader says so.
     async fn find(&self, name: &str) -> Result<Option<ObjectInfo>, String> {
+        if !(1..=LONGEST_NAME).contains(&name.len()) {
+            return Ok(None);
+        }
         let found = match self.objects.info(name).await {
             Ok(object) => object,
             Err(error) if error.kind() != InfoErrorKind::NotFound => return Err(error.to_string()),

@@ -62,6 +62,17 @@ async fn an_upload_is_as_few_messages_as_the_server_allows_and_none_once_removed
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_no_name_is_not_there() {
+    let server = NatsServer::start();
+    let (_bus, uploads) = bucket(&server).await;
+    for name in [String::new(), "n".repeat(10_000), "*.>".into(), "a name\r\nwith lines".into()] {
+        assert!(matches!(uploads.get(&name, LARGE).await.unwrap(), Stored::Gone), "{name}");
+    }
+    put(&uploads, "photo", &upload(10, 1)).await;
+    assert!(get(&uploads, "photo").await.is_some(), "the connection is still there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_messages_are_short_an_upload_has_more_of_them() {
     let dir = TempDir::new().unwrap();
     let config = dir.path().join("server.conf");

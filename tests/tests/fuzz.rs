@@ -150,7 +150,8 @@ fn forms() {
 fn job_headers() {
     let mut fleet = Fleet::start(FleetPlan::default());
     let streams = Streams::connect(&fleet.nats.url());
-    let mut mutator = Mutator::new(seed(), folder(&repository().join("tests/corpus/jobs")));
+    let seed = seed();
+    let mut mutator = Mutator::new(seed, folder(&repository().join("tests/corpus/jobs")));
     for run in 0..runs() / 40 {
         // One header a line.
         let text = mutator.next_input();
@@ -160,7 +161,7 @@ fn job_headers() {
         let payload = if run % 3 == 0 { Vec::new() } else { images::digit_variant(3, run as u32 % 65536) };
         streams.publish("jobs.digits.bulk", &headers, payload);
     }
-    eventually("every job is settled", || streams.messages("JOBS") == Some(0));
+    eventually(&format!("every job is settled: SHOAL_FUZZ_SEED={seed}"), || streams.messages("JOBS") == Some(0));
     assert!(fleet.workers[0].is_running() && fleet.gateways[0].0.is_running());
     assert_eq!(http::post(&fleet.url("/predict"), &[], &images::digit(4)).json()["prediction"], "4");
 }
