@@ -28,7 +28,7 @@ pub struct GatewayConfig {
     /// Bounds on images.
     pub limits: ImageLimits,
     /// Images longer than this travel as objects, which workers read when a decode thread is near: as fast as in the
-    /// job itself, and no more of them are in a worker's memory than it needs next.
+    /// job itself, and no more of them wait in a worker's memory than it decodes next.
     pub inline_bytes: usize,
     /// How long a request may take when it does not say.
     #[serde(with = "humantime_serde")]

@@ -45,7 +45,7 @@ impl Pieces {
             1 => self.chunks.swap_remove(0),
             _ => {
                 let mut whole = BytesMut::with_capacity(self.length);
-                // Each is given back once it is copied: the upload is not held twice.
+                // Each is given back once it is copied.
                 self.chunks.into_iter().for_each(|chunk| whole.extend_from_slice(&chunk));
                 whole.freeze()
             }
