@@ -5,13 +5,21 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shoal_nats::publish::{Image, NewJob};
+use shoal_nats::puller::Puller;
+use shoal_nats::topology::TopologyConfig;
 use shoal_nats::uploads::{Stored, Uploads};
 use shoal_nats::{Bus, BusConfig};
 use shoal_shared::digest::ImageSha256;
+use shoal_shared::headers::ACCEPT_JSON;
 use shoal_shared::locate;
+use shoal_shared::names::{JobId, Lane, ModelName};
+use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::trace::Trace;
 use shoal_testkit::bus::Streams;
 use shoal_testkit::nats::{NatsServer, Setup};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 const BUCKET: &str = "OBJ_shoal_uploads";
 /// Of two parts, where a message takes eight megabytes.
@@ -129,4 +137,50 @@ async fn the_nats_command_reads_what_was_stored_and_what_it_stores_is_read() {
     uploads.remove("theirs").await;
     uploads.remove("ours").await;
     assert_eq!(messages(&server), 0);
+}
+
+/// Nobody settles it, so the broker gives it up: its image is in the letter then, and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upload_of_a_job_that_is_given_up_goes_into_its_letter() {
+    let server = NatsServer::start();
+    let topology = TopologyConfig { ack_wait: Duration::from_millis(200), max_deliver: 1, ..TopologyConfig::default() };
+    let config = BusConfig { url: server.url(), topology, ..BusConfig::default() };
+    let bus = Bus::connect(&config, "test", Duration::from_secs(10)).await.unwrap();
+    let model: ModelName = "m".parse().unwrap();
+    bus.ensure(std::slice::from_ref(&model)).await.unwrap();
+    let uploads = Uploads::open(&bus).await.unwrap();
+    let image = upload(2_000_000, 7);
+    put(&uploads, "photo", &image).await;
+    let id = JobId::mint();
+    let job = NewJob {
+        id: id.clone(),
+        model: model.clone(),
+        lane: Lane::Bulk,
+        image: Image::Object("photo".into()),
+        digest: ImageSha256::of(&image),
+        deadline: None,
+        reply: None,
+        accept: ACCEPT_JSON,
+        top_k: None,
+        no_store: false,
+        once: false,
+        trace: Trace::of(None, None),
+    };
+    bus.publish_job(job).await.unwrap();
+    let (sender, mut deliveries) = mpsc::channel(1);
+    let puller = Puller::attach(&bus, &model, Lane::Bulk, 1, sender).await.unwrap();
+    let stop = Shutdown::new();
+    stop.spawn(puller.run(stop.clone()));
+    let (undertaker, until) = (bus.clone(), stop.clone());
+    stop.spawn(async move { undertaker.run_undertaker(until).await });
+    drop(deliveries.recv().await.unwrap());
+    let outcome = bus.await_result(&id, Duration::from_secs(20)).await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&outcome).contains("dead_lettered"));
+    while messages(&server) > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let letters = context.get_stream("DEAD").await.unwrap();
+    let letter = letters.get_last_raw_message_by_subject("dead.m.bulk").await.unwrap();
+    assert!(letter.payload == image);
 }
