@@ -8,7 +8,7 @@ mod writer;
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
 use shoal_worker::image::{Helpers, Pixels, Preprocessor, decode};
-use writer::{Made, random_jpeg};
+use writer::{Made, file, random_jpeg};
 
 /// Sampling of brightness (across, down); the others are stored once.
 const SAMPLINGS: [(u8, u8); 6] = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (2, 4)];
@@ -69,10 +69,6 @@ fn every_sampling_size_and_restart_shows_what_averaging_shows() {
             );
         }
     }
-}
-
-fn file(name: &str) -> Vec<u8> {
-    std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
 }
 
 /// Each pair of files holds the same coefficients, in one scan and in ten.

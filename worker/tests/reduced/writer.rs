@@ -145,10 +145,14 @@ fn push_segment(bytes: &mut Vec<u8>, marker: u8, content: &[u8]) {
     bytes.extend(content);
 }
 
+/// One of the pictures that `make.py` writes.
+pub fn file(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
+}
+
 /// The contents of all segments of a kind in front of the scan.
 fn segments_of(wanted: u8) -> Vec<Vec<u8>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/scenery-444.jpg");
-    let bytes = std::fs::read(path).unwrap();
+    let bytes = file("scenery-444.jpg");
     let (mut at, mut found) = (2, Vec::new());
     while bytes[at + 1] != 0xda {
         let end = at + 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
