@@ -146,7 +146,7 @@ fn push_segment(bytes: &mut Vec<u8>, marker: u8, content: &[u8]) {
 }
 
 /// One of the pictures that `make.py` writes.
-pub fn file(name: &str) -> Vec<u8> {
+pub(crate) fn file(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images").join(name)).unwrap()
 }
 
