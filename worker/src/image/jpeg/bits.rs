@@ -76,17 +76,6 @@ impl Bits {
             _ => 0,
         }
     }
-
-    /// The next `WIDTH` bits from a position on, at most 25.
-    #[inline(always)]
-    pub(super) fn peek<const WIDTH: u32>(&self, at: u32) -> u32 {
-        const { assert!(WIDTH <= 25) };
-        let from = at as usize >> 3;
-        match self.bytes.get(from..from + 4) {
-            Some(&[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]) >> (25 - WIDTH) >> (!at & 7) & ((1 << WIDTH) - 1),
-            _ => 0,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -125,8 +114,7 @@ mod tests {
         let all = u64::from(0xa50f_a53c_u32) << 32;
         for at in 0..32 {
             assert_eq!(bits.window(at) >> 40, (all << at) >> 40, "{at}");
-            assert_eq!(u64::from(bits.peek::<13>(at)), (all << at) >> 51, "{at}");
         }
-        assert_eq!((bits.window(1 << 31), bits.peek::<13>(u32::MAX)), (0, 0));
+        assert_eq!((bits.window(1 << 31), bits.window(u32::MAX)), (0, 0));
     }
 }

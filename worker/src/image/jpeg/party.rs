@@ -3,11 +3,11 @@
 use fearless_simd::{Level, dispatch};
 
 use super::bits::Bits;
-use super::steps::{BLOCK, Lookup, Pair, STANDSTILL, Steps, WINDOW};
+use super::steps::{BLOCK, Lookup, Pair, STANDSTILL, Steps};
 use super::walk::Order;
 
 /// Walkers that step in turn.
-const WALKERS: usize = 6;
+const WALKERS: usize = 5;
 /// Steps between two looks at how far everybody is.
 const STEPS_AT_ONCE: usize = 32;
 /// Fewest bits that are worth another start.
@@ -19,6 +19,7 @@ const MOST_TRAILS: usize = 1 << 16;
 #[derive(Default)]
 pub(super) struct Party {
     walkers: [Walker; WALKERS],
+    fresh: [Fresh; WALKERS],
     trails: Vec<Trail>,
 }
 
@@ -51,7 +52,7 @@ impl Party {
             if self.walkers.iter().all(Walker::is_resting) {
                 return Some(());
             }
-            if self.walkers.iter().any(|walker| walker.place.block > most + MOST_TRAILS) {
+            if self.walkers.iter().any(|walker| walker.block > most + MOST_TRAILS) {
                 return None;
             }
             dispatch!(level, _ => self.step(bits, order, &ways));
@@ -68,10 +69,10 @@ impl Party {
             return None;
         }
         // It has gone on a little: others know that better.
-        while walker.place.block > walker.first && walker.seen[walker.place.block - 1] >= walker.end {
-            walker.place.block -= 1;
+        while walker.block > walker.first && walker.seen[walker.block - 1] >= walker.end {
+            walker.block -= 1;
         }
-        let (first, last) = (walker.first, walker.place.block);
+        let (first, last) = (walker.first, walker.block);
         self.trails.push(Trail { begin: walker.seen[first], walker: index, first, last });
         let left = (walker.place.at + 1, walker.end);
         walker.end = 0;
@@ -96,26 +97,18 @@ impl Party {
     #[inline(always)]
     fn step(&mut self, bits: &Bits, order: &Order<'_>, ways: &Ways) {
         let mut places = self.walkers.each_ref().map(|walker| walker.place);
-        let mut seen = self.walkers.each_mut().map(|walker| {
-            let enough = walker.place.block + STEPS_AT_ONCE + 2;
-            if walker.seen.len() < enough {
-                walker.seen.resize(enough * 2, 0);
-            }
-            walker.seen.as_mut_slice()
-        });
         // Written out: as a loop, every walker would pay for the counting.
-        let ([a, b, c, d, e, f], [seen_a, seen_b, seen_c, seen_d, seen_e, seen_f]) = (&mut places, &mut seen);
+        let ([a, b, c, d, e], [of_a, of_b, of_c, of_d, of_e]) = (&mut places, &mut self.fresh);
         let scan = &Scan { bits, order, lookup: order.steps.lookup() };
         for _ in 0..STEPS_AT_ONCE {
-            a.step(scan, ways, seen_a);
-            b.step(scan, ways, seen_b);
-            c.step(scan, ways, seen_c);
-            d.step(scan, ways, seen_d);
-            e.step(scan, ways, seen_e);
-            f.step(scan, ways, seen_f);
+            a.step(scan, ways, of_a);
+            b.step(scan, ways, of_b);
+            c.step(scan, ways, of_c);
+            d.step(scan, ways, of_d);
+            e.step(scan, ways, of_e);
         }
-        for (walker, place) in self.walkers.iter_mut().zip(places) {
-            walker.place = place;
+        for ((walker, place), fresh) in self.walkers.iter_mut().zip(places).zip(&self.fresh) {
+            walker.arrive(place, fresh);
         }
     }
 }
@@ -125,6 +118,8 @@ struct Walker {
     /// Beginnings of blocks, one trail behind the other.
     seen: Vec<u32>,
     place: Place,
+    /// Index in `seen` of this block's beginning.
+    block: usize,
     /// Index in `seen` of this trail's beginning.
     first: usize,
     /// The bit that it walks to; 0 when it rests.
@@ -141,18 +136,30 @@ struct Trail {
 
 impl Walker {
     fn rest(&mut self) {
-        self.end = 0;
-        self.place = Place::default();
+        (self.end, self.block, self.place) = (0, 0, Place::default());
     }
 
     fn start(&mut self, from: u32, to: u32, way: Way) {
-        let block = self.place.block + 1;
+        let block = self.block + 1;
         if self.seen.len() <= block {
             self.seen.resize(2 * block + 64, 0);
         }
         self.seen[block] = from;
-        (self.first, self.end) = (block, to);
-        self.place = Place { at: from, done: 0, way, block };
+        (self.block, self.first, self.end) = (block, block, to);
+        self.place = Place { at: from, way, ..Place::default() };
+    }
+
+    /// Stands somewhere else now, and has seen blocks begin on the way.
+    #[inline(always)]
+    fn arrive(&mut self, place: Place, fresh: &Fresh) {
+        let begin = self.block + 1;
+        if self.seen.len() < begin + STEPS_AT_ONCE {
+            self.seen.resize(2 * (begin + STEPS_AT_ONCE), 0);
+        }
+        // As many as there can be: a number that is known beforehand is copied at once.
+        self.seen[begin..][..STEPS_AT_ONCE].copy_from_slice(&fresh.0[..STEPS_AT_ONCE]);
+        self.block += place.ended as usize;
+        self.place = Place { ended: 0, ..place };
     }
 
     fn left(&self) -> u32 {
@@ -164,7 +171,7 @@ impl Walker {
     }
 
     fn is_under_way(&self) -> bool {
-        self.place.at < self.end && self.place.way.table != STANDSTILL
+        self.place.at < self.end && !self.place.way.is_out()
     }
 }
 
@@ -182,55 +189,61 @@ struct Place {
     /// Coefficients of this block that are behind.
     done: u32,
     way: Way,
-    /// Index in `seen` of this block's beginning.
-    block: usize,
+    /// Blocks that have ended since the last look.
+    ended: u32,
+}
+
+/// Where the blocks behind those that have ended since the last look begin; the last of them is where the walker stands.
+/// An index of six bits needs no check.
+struct Fresh([u32; 64]);
+
+const _: () = assert!(STEPS_AT_ONCE < 64);
+
+impl Default for Fresh {
+    fn default() -> Self {
+        Self([0; 64])
+    }
 }
 
 impl Place {
     /// Goes on by one step. The end of a block is no branch: it would be guessed wrong every time.
     #[inline(always)]
-    fn step(&mut self, scan: &Scan<'_>, ways: &Ways, seen: &mut [u32]) {
-        let step = scan.lookup.find(self.way.table, scan.bits.peek::<WINDOW>(self.at));
+    fn step(&mut self, scan: &Scan<'_>, ways: &Ways, fresh: &mut Fresh) {
+        let step = scan.lookup.find(self.way.table(), scan.bits.window(self.at));
         let progress = step.after(self.done);
         if progress.needs_care() {
-            return self.finish_block(scan, ways, seen);
+            *self = self.behind_block(scan);
+            return self.arrive(u32::from(!self.way.is_out()), ways, fresh);
         }
         self.at += step.length();
         self.done = progress.done();
-        self.arrive(progress.ended(), ways, seen);
+        self.arrive(progress.ended(), ways, fresh);
     }
 
+    /// `ended`: 1 behind a block, else 0.
     #[inline(always)]
-    fn arrive(&mut self, ended: u32, ways: &Ways, seen: &mut [u32]) {
-        if let Some(next) = seen.get_mut(self.block + 1) {
-            *next = self.at;
-        }
-        self.block += ended as usize;
-        self.way = ways.ways[(u32::from(self.way.from) + ended) as usize % ways.ways.len()];
+    fn arrive(&mut self, ended: u32, ways: &Ways, fresh: &mut Fresh) {
+        fresh.0[self.ended as usize % fresh.0.len()] = self.at;
+        self.ended += ended;
+        self.way = ways.after(self.way, ended);
     }
 
+    /// Where the block ends, code by code. By value: a place that is lent cannot stay in registers.
     #[cold]
     #[inline(never)]
-    fn finish_block(&mut self, scan: &Scan<'_>, ways: &Ways, seen: &mut [u32]) {
-        let Scan { bits, order, .. } = scan;
+    fn behind_block(self, Scan { bits, order, .. }: &Scan<'_>) -> Self {
         let codes = order.blocks.get(self.way.block()).and_then(|component| order.pairs.get(*component));
         match codes.and_then(|codes| pass(bits, *codes, self.at, self.done)) {
-            Some(at) => {
-                (self.at, self.done) = (at, 0);
-                self.arrive(1, ways, seen);
-            }
-            None => self.way = Way::OUT,
+            Some(at) => Self { at, done: 0, ..self },
+            None => Self { way: Way::OUT, ..self },
         }
     }
 }
 
-/// The table that the next step is looked up in, and where that step leads.
-#[derive(Clone, Copy)]
-struct Way {
-    table: u16,
-    /// Index in [`Ways`]: the way on when the block goes on; behind it the one when it has ended.
-    from: u16,
-}
+/// The table that the next step is looked up in (upper half), and where that step leads (lower half): the index in [`Ways`]
+/// of the way on when the block goes on; behind it is the one when it has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Way(u32);
 
 struct Ways {
     /// Twice as many as blocks in a group, and where no way leads out.
@@ -245,11 +258,24 @@ impl Default for Way {
 
 impl Way {
     /// Nowhere: it leads back to itself.
-    const OUT: Self = Self { table: STANDSTILL, from: 30 };
+    const OUT: Self = Self::new(STANDSTILL, 30);
+
+    const fn new(table: u16, from: u16) -> Self {
+        Self((table as u32) << 16 | from as u32)
+    }
+
+    #[inline(always)]
+    fn table(self) -> u16 {
+        (self.0 >> 16) as u16
+    }
+
+    fn is_out(self) -> bool {
+        self == Self::OUT
+    }
 
     /// Which block of the group this is.
     fn block(self) -> usize {
-        usize::from(self.from / 2)
+        usize::from(self.0 as u16 / 2)
     }
 }
 
@@ -259,15 +285,21 @@ impl Ways {
         let blocks = order.blocks.len();
         for (block, ways) in ways.as_chunks_mut::<2>().0.iter_mut().enumerate().take(blocks) {
             let next = (block + 1) % blocks;
-            ways[0] = Way { table: Steps::tables(order.blocks[block]).1, from: 2 * block as u16 };
-            ways[1] = Way { table: Steps::tables(order.blocks[next]).0, from: 2 * next as u16 };
+            ways[0] = Way::new(Steps::tables(order.blocks[block]).1, 2 * block as u16);
+            ways[1] = Way::new(Steps::tables(order.blocks[next]).0, 2 * next as u16);
         }
         Self { ways }
     }
 
     /// At the beginning of a group.
     fn beginning(order: &Order<'_>) -> Way {
-        Way { table: Steps::tables(order.blocks[0]).0, from: 0 }
+        Way::new(Steps::tables(order.blocks[0]).0, 0)
+    }
+
+    /// `ended`: 1 behind a block, else 0.
+    #[inline(always)]
+    fn after(&self, way: Way, ended: u32) -> Way {
+        self.ways[(u32::from(way.0 as u16) + ended) as usize % self.ways.len()]
     }
 }
 

@@ -5,7 +5,7 @@ use super::codes::Codes;
 
 /// Bits that a step is looked up by. Their codes are covered whole; the value behind the last one may
 /// reach further.
-pub(super) const WINDOW: u32 = 13;
+const WINDOW: u32 = 13;
 /// Coefficients of a block.
 pub(super) const BLOCK: u32 = 64;
 
@@ -115,10 +115,10 @@ impl Steps {
 pub(super) struct Lookup<'a>(&'a [u16; 1 << 16]);
 
 impl Lookup<'_> {
-    /// The step that the next [`WINDOW`] bits tell, by one of the tables.
+    /// The step that the topmost [`WINDOW`] bits tell, by one of the tables.
     #[inline(always)]
-    pub(super) fn find(self, table: u16, bits: u32) -> Step {
-        Step(self.0[usize::from(table | bits as u16)])
+    pub(super) fn find(self, table: u16, bits: u64) -> Step {
+        Step(self.0[usize::from(table) | (bits >> (64 - WINDOW)) as usize])
     }
 }
 
