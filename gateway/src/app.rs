@@ -178,11 +178,14 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
 
     let (counting, counted, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {
-        let stats = || MemoryStats {
-            gateway: counted.peers().me().clone(),
-            entries: counted.memory().len(),
-            bytes: counted.memory().bytes(),
-            answered: Source::ALL.map(|s| counted.metrics().predictions.with_label_values(&[s.as_str()]).get()),
+        let stats = || {
+            let (entries, bytes) = counted.memory().size();
+            MemoryStats {
+                gateway: counted.peers().me().clone(),
+                entries,
+                bytes,
+                answered: Source::ALL.map(|s| counted.metrics().predictions.with_label_values(&[s.as_str()]).get()),
+            }
         };
         counting.on_memory_stats(stats, stop).await;
     });

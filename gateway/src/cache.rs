@@ -95,19 +95,10 @@ impl MemoryCache {
         }
     }
 
-    /// Bytes in use, by weight.
-    pub fn bytes(&self) -> u64 {
-        self.entries.weighted_size()
-    }
-
-    /// Predictions kept.
-    pub fn len(&self) -> u64 {
-        self.entries.entry_count()
-    }
-
-    /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Predictions kept, and their bytes by weight. What was put a moment ago counts: moka is behind with that unless asked.
+    pub fn size(&self) -> (u64, u64) {
+        self.entries.run_pending_tasks();
+        (self.entries.entry_count(), self.entries.weighted_size())
     }
 
     /// Forgets the predictions of one model digest, or everything.
@@ -121,5 +112,27 @@ impl MemoryCache {
             None => self.entries.invalidate_all(),
         }
         self.refusals.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shoal_shared::digest::{DigestKind, ModelDigest};
+    use shoal_shared::names::ModelName;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_counts_at_once() {
+        let memory = MemoryCache::new(&CacheConfig::default(), || ());
+        assert_eq!(memory.size(), (0, 0));
+        let image = ImageKey::of(DigestKind::Sha256, b"picture");
+        let model = ModelDigest::default();
+        let key = CacheKey { model: model.clone(), image };
+        let named: ModelName = "digits".parse().unwrap();
+        let prediction = Prediction { model: named, digest: model, top: Vec::new(), infer_us: 1, computed_at: 0 };
+        memory.put(key, Arc::new(Entry::of(prediction, &image, image.md5(b"picture"), b"picture")));
+        let (entries, bytes) = memory.size();
+        assert!(entries == 1 && bytes > 0, "{entries} entries, {bytes} bytes");
     }
 }

@@ -72,8 +72,9 @@ fn metrics(predictor: &Predictor, registry: prometheus::Registry) -> Route {
         .and(with(registry))
         .map(|accept: Option<String>, predictor: Predictor, registry: prometheus::Registry| {
             let metrics = predictor.metrics();
-            metrics.cache_bytes.set(predictor.memory().bytes() as i64);
-            metrics.cache_entries.set(predictor.memory().len() as i64);
+            let (entries, bytes) = predictor.memory().size();
+            metrics.cache_entries.set(entries as i64);
+            metrics.cache_bytes.set(bytes as i64);
             metrics.nats_up.set(i64::from(predictor.bus().is_up()));
             let scrape = scrape(&registry, Some(&metrics.exemplars), accept.as_deref());
             let mut response = Response::new(scrape.body.into());
