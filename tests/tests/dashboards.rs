@@ -2,14 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use shoal_shared::locate;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::load::LoadPlan;
 use shoal_testkit::process::repository;
 use shoal_testkit::prometheus::{Prometheus, configuration};
-use shoal_testkit::{http, images};
+use shoal_testkit::{eventually, http, images};
 
 /// Rules look back over a minute, some panels over several scrapes of what they record.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -95,8 +95,12 @@ fn every_panel_and_rule_has_data_and_the_rules_agree_with_the_gateway() {
         found[0].1
     };
     assert!(ratio("gateway") > 0.0 && ratio("inference") > 0.0 && ratio("cpu") > 0.0);
-    // The stages of the answered predictions are the whole of their requests. Counters of one scrape: a rate reckons with the
-    // time before a series began, which differs.
+    // The stages of the answered predictions are the whole of their requests. Counters of one scrape, because a rate reckons with
+    // the time before a series began, which differs; and of one when nothing moved, because a page is not gathered in a moment.
+    drop(load);
+    let ended = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let scraped = "min(timestamp(shoal_gateway_request_seconds_sum))";
+    eventually("a second has passed, and a scrape", || prometheus.query(scraped)[0].1 > ended + 1.0);
     let stages = "sum(shoal_gateway_stage_seconds_sum)";
     let requests = "sum(shoal_gateway_request_seconds_sum{route=\"/predict\"})";
     let share = prometheus.query(&format!("{stages} / {requests}"))[0].1;
