@@ -50,18 +50,19 @@ pub fn run_decode_thread(
         lanes.pop()
     };
     while let Some(mut held) = next() {
-        let (begun, coming) = (Instant::now(), decoded.announce());
-        held.timings.fetch = micros_since(held.entered);
+        let begun = Instant::now();
+        held.timings.fetch = begun.saturating_duration_since(held.entered).as_micros() as u32;
+        let coming = decoded.announce();
         let mut row = pool.take();
         let result = work(shared, &mut preprocessor, &mut held, &mut row);
         held.place = None;
-        drop(coming);
         held.timings.decode = micros_since(begun);
         held.entered = Instant::now();
         shared.metrics.decode_busy.inc_by(begun.elapsed().as_secs_f64());
         match result {
-            Ok(()) => decoded.push(Decoded { held, row }),
+            Ok(()) => coming.push(Decoded { held, row }),
             Err(verdict) => {
+                drop(coming);
                 pool.give_back(row);
                 let _ = finished.send(vec![Finished { held, verdict, batch: 0 }]);
             }

@@ -16,9 +16,10 @@ mod state;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use state::State;
@@ -97,6 +98,8 @@ pub struct Ready<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     state: Mutex<State<T>>,
+    /// The state's count, for those who have not locked it.
+    coming: Arc<AtomicUsize>,
     /// Where the wide session waits.
     wide: Condvar,
     /// Where narrow ones do.
@@ -122,10 +125,8 @@ impl<T> Inner<T> {
         if state.feeders == 0 || !self.delay.is_zero() {
             self.wide.notify_all();
             self.narrow.notify_all();
-        } else if state.is_turn_of(Kind::Wide, &self.shape) {
-            self.wide.notify_one();
-        } else if state.is_turn_of(Kind::Narrow, &self.shape) {
-            self.narrow.notify_one();
+        } else if let Some(kind) = state.turn(&self.shape) {
+            self.waits(kind).notify_one();
         }
     }
 }
@@ -135,8 +136,9 @@ pub struct Feeder<T>(Ready<T>);
 
 /// An image that is being decoded; dropped, it does not come.
 pub struct Coming<'a, T> {
-    feeder: &'a Feeder<T>,
+    inner: &'a Inner<T>,
     since: Instant,
+    has_ended: bool,
 }
 
 /// The right to run; given back when dropped.
@@ -170,7 +172,8 @@ impl<T: Due> Ready<T> {
     pub fn new(shape: Shape, delay: Duration) -> (Self, Feeder<T>) {
         let state = State { feeders: 1, ..State::default() };
         let [wide, narrow, room] = [(); 3].map(|()| Condvar::new());
-        let ready = Self(Arc::new(Inner { state: Mutex::new(state), wide, narrow, room, shape, delay }));
+        let coming = state.coming.clone();
+        let ready = Self(Arc::new(Inner { state: Mutex::new(state), coming, wide, narrow, room, shape, delay }));
         (ready.clone(), Feeder(ready))
     }
 
@@ -187,9 +190,13 @@ impl<T: Due> Ready<T> {
         let Inner { state, shape, delay, .. } = &*self.0;
         let woken = self.0.waits(kind);
         let mut state = state.lock();
-        while !state.is_turn_of(kind, shape) {
-            if state.items.is_empty() && state.feeders == 0 {
-                return None;
+        loop {
+            match state.turn(shape) {
+                Some(turn) if turn == kind => break,
+                // An image that was announced after the last look may have made it the turn of others, whom nobody has woken.
+                Some(turn) => _ = self.0.waits(turn).notify_one(),
+                None if state.items.is_empty() && state.feeders == 0 => return None,
+                None => {}
             }
             woken.wait(&mut state);
         }
@@ -233,31 +240,40 @@ impl<T: Due> Ready<T> {
 }
 
 impl<T> Feeder<T> {
-    /// An image begins to be decoded.
+    /// An image begins to be decoded. Locks nothing: who has work to do must not wait for a lock.
     pub fn announce(&self) -> Coming<'_, T> {
-        self.0.0.state.lock().coming += 1;
-        Coming { feeder: self, since: Instant::now() }
+        self.0.0.coming.fetch_add(1, Ordering::Relaxed);
+        Coming { inner: &self.0.0, since: Instant::now(), has_ended: false }
     }
+}
 
-    /// Puts one image in; waits while the sessions have as much as they can take next.
-    pub fn push(&self, item: T) {
-        let Inner { state, room, shape, .. } = &*self.0.0;
-        let mut state = state.lock();
-        while state.items.len() >= shape.in_flight() {
-            room.wait(&mut state);
+impl<'a, T> Coming<'a, T> {
+    /// The image is decoded. Waits while the sessions have as much as they can take next.
+    pub fn push(mut self, item: T) {
+        let (inner, mut state) = (self.inner, self.ended());
+        while state.items.len() >= inner.shape.in_flight() {
+            inner.room.wait(&mut state);
         }
         state.items.push_back(item);
-        self.0.0.wake(&state);
+        inner.wake(&state);
+    }
+
+    fn ended(&mut self) -> MutexGuard<'a, State<T>> {
+        self.has_ended = true;
+        self.inner.coming.fetch_sub(1, Ordering::Relaxed);
+        let took = self.since.elapsed();
+        let mut state = self.inner.state.lock();
+        state.decoded_in(took);
+        state
     }
 }
 
 impl<T> Drop for Coming<'_, T> {
     fn drop(&mut self) {
-        let inner = &*self.feeder.0.0;
-        let mut state = inner.state.lock();
-        state.coming -= 1;
-        state.decoded_in(self.since.elapsed());
-        inner.wake(&state);
+        if !self.has_ended {
+            let inner = self.inner;
+            inner.wake(&self.ended());
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! the clock; the locks are in `ready.rs`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Due, Kind, Release, Shape};
@@ -11,8 +13,8 @@ use crate::pipeline::pace::Pace;
 pub(super) struct State<T> {
     pub(super) items: VecDeque<T>,
     pub(super) feeders: usize,
-    /// Images being decoded.
-    pub(super) coming: usize,
+    /// Images being decoded: counted without the lock.
+    pub(super) coming: Arc<AtomicUsize>,
     /// How long the latest of them took: a running mean.
     pub(super) decoding: Duration,
     pub(super) wide_runs: bool,
@@ -64,7 +66,7 @@ impl<T> Default for State<T> {
         Self {
             items: VecDeque::new(),
             feeders: 0,
-            coming: 0,
+            coming: Arc::default(),
             decoding: Duration::ZERO,
             wide_runs: false,
             narrow_runs: 0,
@@ -75,24 +77,20 @@ impl<T> Default for State<T> {
 }
 
 impl<T> State<T> {
-    /// Whether a session of that kind may take something now.
-    pub(super) fn is_turn_of(&self, kind: Kind, shape: &Shape) -> bool {
+    /// The kind of session that may take something now. Ask once for one decision: images are announced at any moment.
+    pub(super) fn turn(&self, shape: &Shape) -> Option<Kind> {
         let waiting = self.items.len();
         if waiting == 0 || self.wide_runs {
-            return false;
+            return None;
         }
         let many = self.narrow_runs > 0 || waiting > shape.wide_rows || self.cores_are_wanted();
-        let narrow = shape.narrow > 0 && many;
-        match kind {
-            Kind::Wide => !narrow,
-            Kind::Narrow => narrow,
-        }
+        Some(if shape.narrow > 0 && many { Kind::Narrow } else { Kind::Wide })
     }
 
     /// Whether images are being decoded that take long beside a run: the wide session would wait for the cores, and
     /// its threads for one another.
     fn cores_are_wanted(&self) -> bool {
-        self.coming > 0 && 2 * self.decoding > self.pace[Kind::Wide as usize].soonest(1)
+        self.coming.load(Ordering::Relaxed) > 0 && 2 * self.decoding > self.pace[Kind::Wide as usize].soonest(1)
     }
 
     /// An image that took so long is decoded.
