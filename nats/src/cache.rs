@@ -2,6 +2,7 @@
 
 mod filter;
 mod index;
+mod written;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::connect::{Bus, BusError};
 use crate::subjects;
 use crate::topology::CACHE;
 use index::Index;
+use written::Written;
 
 /// The shared bucket. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +30,7 @@ pub struct SharedCache {
     store: Store,
     js: Context,
     index: Index,
+    written: Written,
 }
 
 /// A prediction on its way into the bucket.
@@ -46,7 +49,7 @@ impl SharedCache {
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
         let store = bus.lookup(&format!("bucket {CACHE}"), || bus.js.get_key_value(CACHE)).await?;
         let index = Index::new(bus.topology.max_cache_bytes);
-        Ok(Self { store, js: bus.js.clone(), index })
+        Ok(Self { store, js: bus.js.clone(), index, written: Written::new(bus.client.clone()) })
     }
 
     /// Keeps up with what is in the bucket, so that [`SharedCache::may_hold`] knows, until shutdown.
@@ -72,7 +75,10 @@ impl SharedCache {
         let bytes = codec::encode(prediction).map_err(|error| BusError::request("encoding a prediction", error))?;
         let message = PublishMessage::build().payload(bytes.into());
         let sent = self.js.send_publish(format!("$KV.{CACHE}.{key}"), message).await;
-        sent.map(Write).map_err(|error| BusError::request("writing the cache", error))
+        let sent = sent.map_err(|error| BusError::request("writing the cache", error))?;
+        // Behind the write: whoever hears of it finds it.
+        self.written.tell(key.fingerprint()).await;
+        Ok(Write(sent))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::topology::JOBS;
 /// A job on its way into the queue.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Identity; also the deduplication id.
+    /// Identity; also the deduplication id of a job that nobody waits for.
     pub id: JobId,
     /// Which model is asked.
     pub model: ModelName,
@@ -123,7 +123,10 @@ impl Bus {
 fn job_headers(job: &NewJob) -> HeaderMap {
     let mut map = HeaderMap::new();
     map.insert(headers::JOB, job.id.as_str());
-    map.insert(async_nats::header::NATS_MESSAGE_ID, job.id.as_str());
+    // Whoever waits publishes once. An id that the broker remembers for two minutes takes 130 bytes of its memory.
+    if job.reply.is_none() {
+        map.insert(async_nats::header::NATS_MESSAGE_ID, job.id.as_str());
+    }
     map.insert(headers::DIGEST, job.digest.to_string());
     map.insert(headers::ACCEPT, job.accept);
     if let Image::Object(name) = &job.image {

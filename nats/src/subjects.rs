@@ -95,6 +95,9 @@ pub fn flight(gateway: &NodeId) -> String {
 /// Tells every gateway to forget cached predictions: of one model digest, or all when empty.
 pub const FORGET: &str = "shoal.cache.forget";
 
+/// Tells every gateway what has been written into the shared bucket: fingerprints of keys, eight bytes each.
+pub const CACHE_WRITTEN: &str = "shoal.cache.written";
+
 /// Asks every gateway what its memory holds.
 pub const CACHE_STATS: &str = "shoal.cache.stats";
 

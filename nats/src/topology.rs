@@ -75,7 +75,8 @@ pub struct TopologyConfig {
     /// How long cached predictions are kept.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// Most bytes of cached predictions; beyond, the oldest go.
+    /// Most bytes of cached predictions; beyond, the oldest go. For every byte of small ones the server takes up to
+    /// four of memory, because each has a subject of its own.
     pub max_cache_bytes: i64,
     /// Digest that identifies images in cache keys; the same for gateways and workers.
     pub digest: DigestKind,
@@ -104,7 +105,7 @@ impl Default for TopologyConfig {
             max_deliver: 50,
             result_ttl: Duration::from_secs(3600),
             cache_ttl: Duration::from_secs(24 * 3600),
-            max_cache_bytes: 256 << 20,
+            max_cache_bytes: 128 << 20,
             digest: DigestKind::Sha256,
             max_upload_bytes: 2 << 30,
             max_model_bytes: 4 << 30,

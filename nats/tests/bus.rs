@@ -75,8 +75,6 @@ async fn a_job_arrives_whole_and_is_gone_once_settled() {
     let deadline = Deadline::after(SystemTime::now(), Duration::from_secs(60));
     let sent = NewJob { deadline: Some(deadline), reply: Some("_INBOX.me".into()), ..job(Lane::Bulk) };
     let published = bus.publish_job(sent.clone()).await.unwrap();
-    assert!(bus.publish_job(sent.clone()).await.unwrap().duplicate, "the same id again is stored once");
-
     let (mut deliveries, shutdown) = pull(&bus, Lane::Bulk, 4).await;
     let delivery = deliveries.recv().await.unwrap();
     assert_eq!((&delivery.id, delivery.sequence, delivery.attempt), (&sent.id, published.sequence, 1));
@@ -90,6 +88,22 @@ async fn a_job_arrives_whole_and_is_gone_once_settled() {
     }
     shutdown.order();
     shutdown.finished().await;
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_waits_for_is_stored_once_however_often_it_is_published() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    bus.ensure(&[model()]).await.unwrap();
+    let alone = job(Lane::Bulk);
+    assert!(!bus.publish_job(alone.clone()).await.unwrap().duplicate);
+    assert!(bus.publish_job(alone).await.unwrap().duplicate);
+    assert_eq!(bus.backlog(&model(), Lane::Bulk).await.unwrap().pending, 1);
+
+    // Whoever waits publishes once: the broker is not asked to remember that.
+    let waited_for = NewJob { reply: Some("_INBOX.me".into()), ..job(Lane::Bulk) };
+    bus.publish_job(waited_for.clone()).await.unwrap();
+    assert!(!bus.publish_job(waited_for).await.unwrap().duplicate);
 }
 
 #[tokio::test]
@@ -274,6 +288,12 @@ async fn whoever_follows_the_cache_knows_what_is_not_there() {
     assert!(reader.may_hold(&key(b"before")));
     writer.put(&key(b"after"), &prediction()).await.unwrap().stored().await.unwrap();
     until("a new prediction is heard of", || reader.may_hold(&key(b"after"))).await;
+    // Many at once are told of together, and all of them.
+    let many: Vec<_> = (0..500u32).map(|n| key(&n.to_le_bytes())).collect();
+    for key in &many {
+        drop(writer.put(key, &prediction()).await.unwrap());
+    }
+    until("all are heard of", || many.iter().all(|key| reader.may_hold(key))).await;
     assert_eq!(reader.get(&key(b"after")).await.unwrap(), Some(prediction()));
     assert!(!reader.may_hold(&key(b"never")));
 

@@ -200,6 +200,32 @@ pub struct CacheKey {
     pub image: ImageKey,
 }
 
+/// Hexadecimal digits of each digest that go into a fingerprint.
+const FINGERPRINT_DIGITS: usize = 16;
+
+impl CacheKey {
+    /// Eight bytes that tell keys apart, short of chance: for filters and announcements, never to decide what is
+    /// answered. Fleets of mixed releases tell each other.
+    pub fn fingerprint(&self) -> u64 {
+        let image: &[u8] = match &self.image {
+            ImageKey::Sha256(digest) => &digest.0,
+            ImageKey::Md5(digest) => &digest.0,
+        };
+        let image = image.first_chunk().map_or(0, |raw| u64::from_be_bytes(*raw));
+        image ^ leading_digits(self.model.as_str()).unwrap_or_default()
+    }
+
+    /// The fingerprint of a key in its text form; `None` for what is no key.
+    pub fn fingerprint_of(text: &str) -> Option<u64> {
+        let (model, image) = text.split_once('.')?;
+        Some(leading_digits(model)? ^ leading_digits(image)?)
+    }
+}
+
+fn leading_digits(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.get(..FINGERPRINT_DIGITS)?, 16).ok()
+}
+
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.model, self.image)
@@ -277,6 +303,21 @@ mod tests {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
         assert_eq!(ImageMd5::of(b"").to_string(), "d41d8cd98f00b204e9800998ecf8427e");
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_the_text() {
+        let model = ModelDigest("093f60b3881c73acd02ee24b3a935830".into());
+        let prints = [DigestKind::Sha256, DigestKind::Md5].map(|kind| {
+            let key = CacheKey { model: model.clone(), image: ImageKey::of(kind, b"photo") };
+            assert_eq!(CacheKey::fingerprint_of(&key.to_string()), Some(key.fingerprint()));
+            key.fingerprint()
+        });
+        assert_ne!(prints[0], prints[1]);
+        let other = CacheKey { model: ModelDigest("193f".repeat(8)), image: ImageKey::of(DigestKind::Md5, b"photo") };
+        assert_ne!(other.fingerprint(), prints[1]);
+        assert_eq!(CacheKey::fingerprint_of("no.key"), None);
+        assert_eq!(CacheKey::fingerprint_of("093f60b3881c73acd02ee24b3a935830"), None);
     }
 
     #[test]

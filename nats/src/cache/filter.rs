@@ -21,7 +21,7 @@ impl Filter {
         Self { young: vec![0; words], old: vec![0; words], added: 0, keys: keys.max(64) }
     }
 
-    /// Adds a key by its hash.
+    /// Adds a key by its fingerprint, of which every bit is as good as chance.
     pub(super) fn add(&mut self, hash: u64) {
         if self.added == self.keys {
             std::mem::swap(&mut self.young, &mut self.old);

@@ -1,11 +1,9 @@
 //! What the shared bucket may hold. An image that nobody has seen is the usual case in front of the queue:
 //! asking the bucket for it would cost every one of them a round trip.
 //!
-//! A prediction is written by publishing it on the bucket's own subjects, so whoever subscribes to those hears
-//! of every one. What was there before is listed once for each connection. Until that is done, and whenever
-//! the connection is lost, everything may be there.
+//! Whoever writes a prediction says so (`written.rs`). What was there before is listed once for each connection. Until
+//! that is done, and whenever the connection is lost, everything may be there.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +14,9 @@ use shoal_shared::digest::CacheKey;
 use shoal_shared::process::shutdown::Shutdown;
 
 use super::filter::Filter;
+use super::written::fingerprints;
 use crate::connect::{Bus, BusError};
-use crate::topology::CACHE;
+use crate::subjects;
 
 /// Bytes that the smallest prediction takes in the bucket: bounds how many there can be.
 const SMALLEST_ENTRY: usize = 256;
@@ -45,9 +44,8 @@ impl Index {
 
     /// Whether it is worth asking the bucket; `false` means that it is not there, or was written a moment ago.
     pub(super) fn may_hold(&self, key: &CacheKey) -> bool {
-        let hash = hash(&key.to_string());
         let state = self.0.lock();
-        !state.is_complete || state.filter.may_hold(hash)
+        !state.is_complete || state.filter.may_hold(key.fingerprint())
     }
 
     /// Keeps up with the bucket until shutdown.
@@ -81,18 +79,17 @@ impl Index {
 
     async fn follow_connection(&self, bus: &Bus, store: &Store) -> Result<(), BusError> {
         let failed = |error: &dyn ToString| BusError::request("listing the cache", error.to_string());
-        let prefix = format!("$KV.{CACHE}.");
         // Before the listing, so that nothing falls between the two.
-        let mut written = bus.client.subscribe(format!("{prefix}>")).await.map_err(|error| failed(&error))?;
+        let mut written = bus.client.subscribe(subjects::CACHE_WRITTEN).await.map_err(|error| failed(&error))?;
         let mut keys = store.keys().await.map_err(|error| failed(&error))?;
         loop {
             tokio::select! {
                 key = keys.next() => match key {
-                    Some(key) => self.add(&key.map_err(|error| failed(&error))?),
+                    Some(key) => self.add(CacheKey::fingerprint_of(&key.map_err(|error| failed(&error))?)),
                     None => break,
                 },
                 message = written.next() => match message {
-                    Some(message) => self.add(message.subject.strip_prefix(&prefix).unwrap_or_default()),
+                    Some(message) => self.add(fingerprints(&message.payload)),
                     None => return Err(failed(&"the subscription ended")),
                 },
             }
@@ -100,23 +97,18 @@ impl Index {
         // The listing is a consumer that would be sent every write from now on as well.
         drop(keys);
         // The answer to the listing came after any complaint about the subscription.
-        if let Some(denied) = bus.is_denied(&prefix) {
+        if let Some(denied) = bus.is_denied(subjects::CACHE_WRITTEN) {
             return Err(failed(&format!("NATS does not let this user {denied}")));
         }
         self.0.lock().is_complete = true;
         while let Some(message) = written.next().await {
-            self.add(message.subject.strip_prefix(&prefix).unwrap_or_default());
+            self.add(fingerprints(&message.payload));
         }
         Err(failed(&"the subscription ended"))
     }
 
-    fn add(&self, key: &str) {
-        self.0.lock().filter.add(hash(key));
+    fn add(&self, fingerprints: impl IntoIterator<Item = u64>) {
+        let mut state = self.0.lock();
+        fingerprints.into_iter().for_each(|print| state.filter.add(print));
     }
-}
-
-fn hash(key: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
