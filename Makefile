@@ -62,7 +62,7 @@ fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, S
 bench: setup ## Measure against the in-process limit; writes docs/benchmark.md (ROUNDS, SECONDS_EACH, BASELINE=1)
 	@loadtest/bench.py
 
-growth: setup ## Measure over connections, images, workers, backlog, gateways; writes docs/growth.md (12 minutes)
+growth: setup ## Measure over connections, images, workers, backlog, gateways, a long run; writes docs/growth.md (14 minutes)
 	@loadtest/growth.py
 
 bench-cache: setup ## Measure repeated images against a bare warp handler

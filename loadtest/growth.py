@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""How throughput and latency move as something grows: connections, images, workers, the backlog, gateways.
+"""How throughput and latency move as something grows: connections, images, workers, the backlog, gateways, what has been.
 
 Writes docs/growth.{md,json} and one plot each. The loop is closed: so many connections, each with one request at a
 time, so p99 is what such a user waits, and throughput is what comes out. Every body differs. The generator runs on the
 same cores. Also what the fleet takes in memory at a thousand connections, and how soon it is ready.
 
-    make growth                                 about 6 minutes, 12 at most
+    make growth                                 about 8 minutes, 14 at most
     SECONDS_EACH=1 DOCS=/tmp/x make growth      a rehearsal, written elsewhere
     ONLY=workers,backlog make growth            some; written elsewhere too, or the page would have holes
 """
@@ -30,7 +30,7 @@ ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 DOCS = pathlib.Path(os.environ.get("DOCS", rig.ROOT / "docs"))
 PORT = 8914
 # No part begins once this many seconds are over.
-MOST_SECONDS = float(os.environ.get("MOST_SECONDS", "660"))
+MOST_SECONDS = float(os.environ.get("MOST_SECONDS", "780"))
 # Seconds in which the backlog must be there.
 FILLING = 90
 CONNECTIONS = [1, 8, 64, 256, 1000]
@@ -40,6 +40,8 @@ IMAGES = [(160, 120, 10_000), (500, 375, 58_000), (1200, 900, 300_000), (2000, 1
 WORKERS = [1, 2, 4, 8]
 BACKLOG = [0, 1_000, 10_000, 100_000]
 GATEWAYS = [1, 2, 3]
+# Runs of three times the usual length, one after the other on the same fleet.
+LONG_RUNS = 6
 # Sessions, threads of each, batch, decode threads.
 SHAPES = [(rig.CORES, 1, 4, rig.CORES), (rig.CORES, 1, 2, rig.CORES), (1, rig.CORES, 8, rig.CORES)]
 DIGITS, RESNET = "digits", "resnet50-synth-int8"
@@ -206,6 +208,18 @@ def more_gateway(stack, work, nats, port):
     return f"http://127.0.0.1:{port}"
 
 
+def predictions(work, small):
+    """Nobody asks twice: every prediction is kept, until the shared cache is full and every one drives out another."""
+    rows, so_far = [], 0
+    with rig.fleet(work, DIGITS, PORT) as fleet:
+        for _ in range(LONG_RUNS):
+            run = rig.load(fleet.url, small, 64, SECONDS * 3)
+            so_far += run["outcomes"]["ok"]
+            server = sum(rig.memory_mb(pid) for pid in fleet.pids()["nats-server"])
+            rows.append({**measured(f"{so_far:,}", run), "nats_mb": server})
+    return rows
+
+
 def footprint(work, small):
     """Memory of a fleet with ResNet-50 under a thousand connections, and how soon it is there."""
     found = {"model_mb": (work / "models" / RESNET / "model.onnx").stat().st_size / 1e6}
@@ -235,12 +249,15 @@ PARTS = {
     "workers": "ResNet-50 int8, a 58 KB image, 16 connections: workers divide the cores, so more of them on one host gain nothing.",
     "backlog": "The digit model and a 1 KB image, 64 connections, while as many jobs of another model wait in the stream.",
     "gateways": "The digit model and a 1 KB image, 64 connections divided between the gateways, on the same cores.",
+    "predictions": "The digit model and a 1 KB image that is different every time, 64 connections, runs one after the other on the same "
+                   "fleet: how many images there had been at the end of each. The shared cache holds half a million of these predictions.",
 }
 GATEWAY_CACHE_MB = 64
 # Further columns, by what a row has.
 MORE = {
     "gateway_mb": {"gateway MB": lambda row: f"{row['gateway_mb']:.0f}", "worker MB": lambda row: f"{row['worker_mb']:.0f}"},
     "limit": {"in one process": lambda row: f"{row['limit']:.0f}", "of that": lambda row: f"{row['requests_per_second'] / row['limit']:.2f}"},
+    "nats_mb": {"nats-server MB": lambda row: f"{row['nats_mb']:.0f}"},
     "": {},
 }
 
@@ -300,7 +317,8 @@ def main():
             photos.append((f"{photo.stat().st_size / 1000:,.0f} KB, {width * height / 1e6:.1f} MP", photo))
         output(BIN / "shoal", "models", "synth", "resnet50", "--int8", "--models-dir", work / "models")
         parts = [("connections", connections, small), ("footprint", footprint, small), ("images", images, photos),
-                 ("workers", workers, photos[1][1]), ("backlog", backlog, small), ("gateways", gateways, small)]
+                 ("workers", workers, photos[1][1]), ("backlog", backlog, small), ("gateways", gateways, small),
+                 ("predictions", predictions, small)]
         for name, measure, image in parts:
             if (ONLY and name not in ONLY) or time.monotonic() - begun > MOST_SECONDS:
                 print(f"left out: {name}", flush=True)

@@ -1,6 +1,6 @@
 //! What it costs to make a model's input of an image, on one thread and with the help of another: `decode FILE...` prints, for
 //! each file and each target, the fewest and the median milliseconds of many runs. JPEGs of a kind that the
-//! table in `docs/performance.md` has come from `worker/examples/photographs.py`.
+//! table in `docs/decoding.md` has come from `worker/examples/photographs.py`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not a service")]
 
 use std::time::{Duration, Instant};

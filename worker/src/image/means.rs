@@ -3,7 +3,7 @@
 //! A bilinear filter that takes such a mean for the brightness at the middle of its square blurs twice. So the smoothest
 //! curve that has these means is looked for, a spline of parabolas, and the bilinear filter is laid over that. Of all
 //! weights for the means these come closest to what the original's own pixels would give, for brightness that wanders as
-//! it does in photographs. What that is worth: `docs/performance.md`.
+//! it does in photographs. What that is worth: `docs/decoding.md`.
 
 use fast_image_resize::{Filter, FilterType};
 
