@@ -67,6 +67,8 @@ impl Gateway {
         let late = metrics.late_answers.clone();
         let replies = Replies::subscribe(&bus, id.clone(), move || late.inc()).await?;
         let peers = Peers::join(&bus, id, shutdown).await?;
+        let claims = Claims::new(&bus, &peers);
+        shutdown.spawn(claims.clone().answer(shutdown.clone()));
         let fleet = Fleet::watch(&bus, shutdown).await?;
         let catalog = Catalog::open(&bus).await?;
         let versions = catalog.follow(shutdown).await?;
@@ -82,7 +84,7 @@ impl Gateway {
             models,
             metrics,
             peers,
-            claims: Claims::new(&bus),
+            claims,
             register: Register::open(&bus).await?,
             spans,
         });

@@ -1,68 +1,84 @@
-//! Which gateway computes what. A claim is a hint: losing one costs a second computation, never an
-//! answer. Asked only when there are several gateways.
+//! Which gateway computes what, when there are several. Every image has a home among them, by its key (rendezvous
+//! hashing): that gateway keeps in mind who computes it, in memory. A claim is a hint: what is lost with a gateway, or
+//! while gateways come and go, costs a second computation, never an answer.
+
+mod held;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use shoal_shared::codec;
 use shoal_shared::digest::CacheKey;
 use shoal_shared::names::NodeId;
-use tokio::sync::OnceCell;
+use shoal_shared::process::shutdown::Shutdown;
 
-use crate::connect::{Bus, BusError};
-use crate::topology::CLAIMS;
+use crate::connect::Bus;
+use crate::peers::Peers;
+use crate::subjects;
+use held::Held;
 
-/// The bucket of claims, opened when it is first needed: a gateway starts without it. Cheap to clone.
+/// How long an image's home has for its answer: a home that takes longer is slower than computing twice.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What a gateway asks an image's home.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    /// The image and its model ([`CacheKey::fingerprint`]).
+    image: u64,
+    /// Who asks, and computes it if nobody else does.
+    asker: NodeId,
+    /// Who was found not to compute it any more.
+    gone: Option<NodeId>,
+}
+
+/// Who computes what. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
     bus: Bus,
-    store: Arc<OnceCell<Store>>,
-}
-
-/// Who computes an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
-    /// Whoever asked.
-    Mine,
-    /// Another gateway, or one that did so before.
-    Theirs {
-        /// Which.
-        gateway: NodeId,
-        /// For [`Claims::take_over`].
-        revision: u64,
-    },
+    peers: Peers,
+    /// Of the images that are at home here.
+    held: Arc<Mutex<Held>>,
 }
 
 impl Claims {
-    /// Opens nothing yet.
-    pub fn new(bus: &Bus) -> Self {
-        Self { bus: bus.clone(), store: Arc::default() }
+    /// Nobody computes anything yet.
+    pub fn new(bus: &Bus, peers: &Peers) -> Self {
+        Self { bus: bus.clone(), peers: peers.clone(), held: Arc::default() }
     }
 
-    async fn store(&self) -> Result<&Store, BusError> {
-        let opened = self.store.get_or_try_init(|| self.bus.js.get_key_value(CLAIMS)).await;
-        opened.map_err(|error| BusError::request(format!("opening bucket {CLAIMS}"), error))
-    }
-
-    /// Claims `key`, or tells who has it.
-    pub async fn claim(&self, key: &CacheKey, me: &NodeId) -> Result<Claim, BusError> {
-        let failed = |error: String| BusError::request("claiming an image", error);
-        let (store, key) = (self.store().await?, key.to_string());
-        match store.create(&key, me.as_str().to_owned().into()).await {
-            Ok(_) => return Ok(Claim::Mine),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error.to_string())),
+    /// Claims an image; `None` when this gateway is to compute it, otherwise who does. `gone` is who was named before
+    /// and turned out not to.
+    pub async fn claim(&self, key: &CacheKey, gone: Option<NodeId>) -> Option<NodeId> {
+        let question = Question { image: key.fingerprint(), asker: self.peers.me().clone(), gone };
+        match self.peers.home(question.image) {
+            None => self.held.lock().claim(&question),
+            Some(home) => self.ask(&home, &question).await,
         }
-        let entry = store.entry(key).await.map_err(|error| failed(error.to_string()))?;
-        let theirs = entry.and_then(|entry| {
-            let gateway = std::str::from_utf8(&entry.value).ok()?.parse().ok()?;
-            Some(Claim::Theirs { gateway, revision: entry.revision })
-        });
-        Ok(theirs.unwrap_or(Claim::Mine))
     }
 
-    /// Takes over a claim whose holder does not compute any more; false when somebody was faster.
-    pub async fn take_over(&self, key: &CacheKey, me: &NodeId, revision: u64) -> bool {
-        let Ok(store) = self.store().await else { return false };
-        store.update(key.to_string(), me.as_str().to_owned().into(), revision).await.is_ok()
+    /// A home that does not answer knows of nobody.
+    async fn ask(&self, home: &NodeId, question: &Question) -> Option<NodeId> {
+        let request = codec::encode(question).ok()?;
+        let asked = self.bus.client.request(subjects::claim(home), request.into());
+        let answer = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+        codec::decode(&answer.payload).ok()?
+    }
+
+    /// Answers for the images that are at home here, until shutdown.
+    pub async fn answer(self, shutdown: Shutdown) {
+        let Ok(mut questions) = self.bus.client.subscribe(subjects::claim(self.peers.me())).await else { return };
+        loop {
+            let question = tokio::select! {
+                question = questions.next() => question,
+                () = shutdown.ordered() => return,
+            };
+            let Some(message) = question else { return };
+            let (Some(reply), Ok(question)) = (message.reply, codec::decode(&message.payload)) else { continue };
+            let holder = self.held.lock().claim(&question);
+            let _ = self.bus.send(reply.to_string(), codec::encode(&holder).unwrap_or_default()).await;
+        }
     }
 }

@@ -28,6 +28,19 @@ pub const STILL_FLYING_AFTER: Duration = Duration::from_millis(1500);
 /// Silence after which a peer counts as dead.
 const PATIENCE: Duration = Duration::from_millis(3000);
 
+/// How much a gateway is an image's home; the same for whoever computes it. Ties are left to chance: one in 2⁶⁴.
+fn affinity(gateway: &NodeId, image: u64) -> u64 {
+    // FNV-1a over the id, then the finalizer of splitmix64 over both.
+    let id = gateway
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut mixed = id ^ image;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// What a peer says about a flight.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FlightNews {
@@ -103,6 +116,15 @@ impl Peers {
         self.others.lock().values().all(|heard| heard.elapsed() >= EXPIRY)
     }
 
+    /// The gateway at which an image is at home, by its fingerprint; `None` for this one. All gateways that know of
+    /// each other agree (rendezvous hashing), and one that goes or comes changes the home of its own share alone.
+    pub fn home(&self, image: u64) -> Option<NodeId> {
+        let others = self.others.lock();
+        let there = others.iter().filter(|(_, heard)| heard.elapsed() < EXPIRY).map(|(id, _)| id);
+        let best = there.max_by_key(|id| affinity(id, image))?;
+        (affinity(best, image) > affinity(&self.me, image)).then(|| best.clone())
+    }
+
     /// Asks a peer about a flight. A peer that does not answer has none.
     pub async fn ask(&self, gateway: &NodeId, key: &CacheKey) -> FlightNews {
         let Ok(request) = codec::encode(key) else { return FlightNews::Unknown };
@@ -137,5 +159,22 @@ impl Peers {
                 let _ = bus.send(reply.to_string(), codec::encode(&told).unwrap_or_default()).await;
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_gateway_is_home_to_its_share() {
+        let gateways: Vec<NodeId> =
+            ["gateway-a", "gateway-b", "gateway-c"].iter().map(|id| id.parse().unwrap()).collect();
+        let mut homes = [0; 3];
+        for image in (0..30_000u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            let best = (0..3).max_by_key(|&at| affinity(&gateways[at], image)).unwrap();
+            homes[best] += 1;
+        }
+        assert!(homes.iter().all(|&share| (9_000..11_000).contains(&share)), "{homes:?}");
     }
 }

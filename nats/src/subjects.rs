@@ -92,6 +92,11 @@ pub fn flight(gateway: &NodeId) -> String {
     format!("shoal.gateway.{gateway}.flight")
 }
 
+/// Where a gateway is asked who computes an image that is at home there.
+pub fn claim(gateway: &NodeId) -> String {
+    format!("shoal.gateway.{gateway}.claim")
+}
+
 /// Tells every gateway to forget cached predictions: of one model digest, or all when empty.
 pub const FORGET: &str = "shoal.cache.forget";
 

@@ -21,8 +21,6 @@ pub const DEAD: &str = "DEAD";
 pub const ADVISORIES: &str = "JOBS_ADVISORIES";
 /// Bucket of the shared cache tier.
 pub const CACHE: &str = "shoal_cache";
-/// Bucket of claims on images being computed, when there are several gateways.
-pub const CLAIMS: &str = "shoal_claims";
 /// Bucket of attempts on jobs that came back.
 pub const ATTEMPTS: &str = "shoal_attempts";
 /// Bucket of accepted asynchronous jobs.
@@ -133,7 +131,6 @@ impl TopologyConfig {
             self.dead(),
             self.advisories(),
             self.cache(),
-            self.claims(),
             self.notes(ATTEMPTS, "Attempts on jobs that came back", self.dead_ttl),
             self.notes(REGISTER, "Accepted asynchronous jobs", self.result_ttl * 24),
             self.notes(FLEET, "Who runs how many workers", Duration::ZERO),
@@ -224,21 +221,6 @@ impl TopologyConfig {
             allow_rollup: true,
             deny_delete: true,
             ..self.base(&format!("KV_{CACHE}"), "Predictions by model and image", vec![format!("$KV.{CACHE}.>")])
-        }
-    }
-
-    /// Claims are hints: kept on one server, and in a file because a stream in memory is gone with it.
-    fn claims(&self) -> Config {
-        Config {
-            max_messages_per_subject: 1,
-            max_age: Duration::from_secs(120),
-            max_bytes: 64 << 20,
-            max_message_size: 1024,
-            discard: DiscardPolicy::Old,
-            allow_rollup: true,
-            deny_delete: true,
-            num_replicas: 1,
-            ..self.base(&format!("KV_{CLAIMS}"), "Images being computed, by gateway", vec![format!("$KV.{CLAIMS}.>")])
         }
     }
 

@@ -4,7 +4,9 @@
 use std::time::{Duration, SystemTime};
 
 use shoal_nats::cache::SharedCache;
+use shoal_nats::claims::Claims;
 use shoal_nats::delivery::Delivery;
+use shoal_nats::peers::Peers;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_nats::puller::Puller;
 use shoal_nats::topology::TopologyConfig;
@@ -12,7 +14,7 @@ use shoal_nats::{Bus, BusConfig, BusError};
 use shoal_shared::digest::{CacheKey, ImageKey, ImageSha256, ModelDigest};
 use shoal_shared::headers::{ACCEPT_JSON, Deadline};
 use shoal_shared::manifest::Manifest;
-use shoal_shared::names::{JobId, Lane, ModelName, Owner};
+use shoal_shared::names::{JobId, Lane, ModelName, NodeId, Owner};
 use shoal_shared::prediction::Prediction;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_testkit::nats::NatsServer;
@@ -303,6 +305,54 @@ async fn whoever_follows_the_cache_knows_what_is_not_there() {
     server.restart();
     until("the bucket is listed again", || !reader.may_hold(&key(b"never"))).await;
     assert!(reader.may_hold(&key(b"before")) && reader.may_hold(&key(b"after")));
+    shutdown.order();
+    shutdown.finished().await;
+}
+
+#[tokio::test]
+async fn of_several_gateways_one_computes_an_image_and_the_others_know_which() {
+    let server = NatsServer::start();
+    let bus = bus(&server, TopologyConfig::default()).await;
+    let shutdown = Shutdown::new();
+    let mut gateways = Vec::new();
+    for _ in 0..3 {
+        let stop = Shutdown::new();
+        let peers = Peers::join(&bus, NodeId::mint("gateway"), &stop).await.unwrap();
+        let claims = Claims::new(&bus, &peers);
+        shutdown.spawn(claims.clone().answer(stop.clone()));
+        gateways.push((peers, claims, stop));
+    }
+    let keys: Vec<_> = (0..60u32).map(|n| key(&n.to_le_bytes())).collect();
+    let home = |at: usize, key: &CacheKey| gateways[at].0.home(key.fingerprint());
+    let agreed = |key: &CacheKey| {
+        let homes: Vec<_> = (0..3).map(|at| home(at, key).unwrap_or_else(|| gateways[at].0.me().clone())).collect();
+        homes.iter().all(|home| *home == homes[0])
+    };
+    until("all know of each other", || keys.iter().all(agreed)).await;
+    assert!((0..3).all(|at| keys.iter().any(|key| home(at, key).is_none())), "each is home to some");
+
+    for key in &keys {
+        let (first, second, third) = tokio::join!(
+            gateways[0].1.claim(key, None),
+            gateways[1].1.claim(key, None),
+            gateways[2].1.claim(key, None)
+        );
+        let told = [first, second, third];
+        let computing = told.iter().position(Option::is_none).expect("somebody computes it");
+        let named = gateways[computing].0.me();
+        assert!(told.iter().flatten().count() == 2 && told.iter().flatten().all(|holder| holder == named), "{told:?}");
+        // Whoever finds it gone takes over, once.
+        let (next, last) = ((computing + 1) % 3, (computing + 2) % 3);
+        assert_eq!(gateways[next].1.claim(key, Some(named.clone())).await, None);
+        assert_eq!(gateways[last].1.claim(key, Some(named.clone())).await.as_ref(), Some(gateways[next].0.me()));
+    }
+
+    // A home that is gone holds nobody up: what is at home there is computed by whoever asks.
+    gateways[0].2.order();
+    let orphan =
+        (60..999u32).map(|n| key(&n.to_le_bytes())).find(|key| home(1, key).as_ref() == Some(gateways[0].0.me()));
+    assert_eq!(gateways[1].1.claim(&orphan.unwrap(), None).await, None);
+    gateways.iter().for_each(|(_, _, stop)| stop.order());
     shutdown.order();
     shutdown.finished().await;
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use shoal_nats::claims::Claim;
 use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_shared::digest::{CacheKey, ImageKey, ImageMd5};
@@ -96,19 +95,16 @@ impl Mission {
         if inner.peers.is_alone() || !inner.bus.is_up() {
             return Ok(None);
         }
-        let me = inner.peers.me();
-        while let Ok(Claim::Theirs { gateway, revision }) = inner.claims.claim(&self.key, me).await {
-            let news = if &gateway == me { FlightNews::Unknown } else { inner.peers.ask(&gateway, &self.key).await };
-            match news {
+        let mut gone = None;
+        while let Some(gateway) = inner.claims.claim(&self.key, gone.take()).await {
+            match inner.peers.ask(&gateway, &self.key).await {
                 FlightNews::Landed(landed) => return landed.map(Some),
                 FlightNews::StillFlying => {}
                 FlightNews::Unknown => {
                     if let Some(prediction) = self.look_up(inner).await {
                         return Ok(Some(prediction));
                     }
-                    if inner.claims.take_over(&self.key, me, revision).await {
-                        return Ok(None);
-                    }
+                    gone = Some(gateway);
                 }
             }
         }
