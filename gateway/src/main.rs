@@ -11,10 +11,10 @@ use serde::Serialize;
 use shoal_gateway::app::Gateway;
 use shoal_gateway::config::GatewayConfig;
 use shoal_shared::config;
-use shoal_shared::process::check;
 use shoal_shared::process::shutdown::{Shutdown, signalled};
 use shoal_shared::process::spans::Spans;
 use shoal_shared::process::{EXIT_CONFIG, EXIT_SOFTWARE, EXIT_UNAVAILABLE, available_cores, follow_parent, telemetry};
+use shoal_shared::process::{check, output};
 use socket2::SockRef;
 use tokio::net::TcpListener;
 
@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
     if cli.print_config {
+        output::end_with_reader();
         print!("{}", config::print("gateway", &config));
         return ExitCode::SUCCESS;
     }

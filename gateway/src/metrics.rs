@@ -280,9 +280,11 @@ impl GatewayMetrics {
         }
     }
 
-    /// Predictions refused so far for want of time or room.
+    /// Predictions refused so far for want of time or room, or because there was nobody to make them.
     pub fn refusals(&self) -> u64 {
-        BOUNDS.iter().map(|bound| self.refused.with_label_values(&[bound]).get()).sum()
+        let at_bounds = BOUNDS.iter().map(|bound| self.refused.with_label_values(&[bound]).get());
+        let in_vain = PREDICTING.iter().map(|route| self.requests.with_label_values(&[*route, "503"]).get());
+        at_bounds.chain(in_vain).sum()
     }
 }
 

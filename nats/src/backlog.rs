@@ -123,7 +123,12 @@ impl Bus {
     pub async fn provisioned_models(&self) -> Result<Vec<ModelName>, BusError> {
         let stream =
             self.js.get_stream(JOBS).await.map_err(|error| BusError::request(format!("stream {JOBS}"), error))?;
-        let subjects = &stream.cached_info().config.subjects;
-        Ok(subjects.iter().filter_map(|s| s.strip_prefix("jobs.")?.strip_suffix(".*")?.parse().ok()).collect())
+        let mut models = Vec::new();
+        for subject in &stream.cached_info().config.subjects {
+            let of_lane = subjects::parse_job(subject).map(|(model, _)| model);
+            models.extend(of_lane.or_else(|| subjects::parse_any_lane(subject)));
+        }
+        models.dedup();
+        Ok(models)
     }
 }

@@ -88,14 +88,14 @@ impl Bus {
         let failed = |error: String| BusError::request(format!("retiring the queue of {model}"), error);
         let mut stream = self.js.get_stream(JOBS).await.map_err(|error| failed(error.to_string()))?;
         let mut config = stream.info().await.map_err(|error| failed(error.to_string()))?.config.clone();
-        let subject = format!("jobs.{model}.*");
-        config.subjects.retain(|known| *known != subject);
+        config.subjects = explicit(&config.subjects);
+        config.subjects.retain(|known| subjects::jobs(model).all(|of_model| *known != of_model));
         for lane in Lane::ALL {
             if let Err(error) = stream.delete_consumer(&subjects::consumer(model, lane)).await {
                 tracing::debug!(%error, "a lane was gone before it could be removed");
             }
         }
-        let purged = stream.purge().filter(subject).await;
+        let purged = stream.purge().filter(format!("jobs.{model}.*")).await;
         purged.map_err(|error| failed(error.to_string()))?;
         self.js.update_stream(&config).await.map(drop).map_err(|error| failed(error.to_string()))
     }
@@ -138,11 +138,23 @@ fn refuse_unsafe_change(existing: &Config, wanted: &Config) -> Result<(), BusErr
     Ok(())
 }
 
+/// Streams of earlier releases took any lane of a model, and kept for ever what no lane's consumer fetched.
+fn explicit(known: &[String]) -> Vec<String> {
+    let lanes = |subject: &String| match subjects::parse_any_lane(subject) {
+        Some(model) => subjects::jobs(&model).collect(),
+        None => vec![subject.clone()],
+    };
+    known.iter().flat_map(lanes).collect()
+}
+
 /// What is wanted, on top of what the server filled in by itself, with the subjects of both.
 fn merge(existing: &Config, wanted: Config) -> Config {
-    let mut subjects = existing.subjects.clone();
-    let new = wanted.subjects.into_iter().filter(|subject| !existing.subjects.contains(subject));
-    subjects.extend(new);
+    let mut subjects = explicit(&existing.subjects);
+    for subject in wanted.subjects {
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
     Config {
         subjects,
         description: wanted.description,
@@ -174,7 +186,19 @@ mod tests {
     fn a_second_model_adds_its_subjects_and_keeps_the_first() {
         let existing = streams(&["a"]).remove(0);
         let merged = merge(&existing, streams(&["b"]).remove(0));
-        assert_eq!(merged.subjects, ["jobs.a.*", "jobs.b.*"]);
+        assert_eq!(merged.subjects, ["jobs.a.interactive", "jobs.a.bulk", "jobs.b.interactive", "jobs.b.bulk"]);
+    }
+
+    #[test]
+    fn a_model_named_twice_is_there_once() {
+        assert_eq!(streams(&["a", "a"]).remove(0).subjects, ["jobs.a.interactive", "jobs.a.bulk"]);
+    }
+
+    #[test]
+    fn a_stream_that_takes_any_lane_takes_those_that_exist_from_now_on() {
+        let existing = Config { subjects: vec!["jobs.a.*".into()], ..streams(&["a"]).remove(0) };
+        let merged = merge(&existing, streams(&["a", "b"]).remove(0));
+        assert_eq!(merged.subjects, ["jobs.a.interactive", "jobs.a.bulk", "jobs.b.interactive", "jobs.b.bulk"]);
     }
 
     #[test]

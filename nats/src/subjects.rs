@@ -7,6 +7,16 @@ pub fn job(model: &ModelName, lane: Lane) -> String {
     format!("jobs.{model}.{lane}")
 }
 
+/// All that jobs of a model may be published on: a lane that does not exist is nobody's.
+pub fn jobs(model: &ModelName) -> impl Iterator<Item = String> + '_ {
+    Lane::ALL.into_iter().map(move |lane| job(model, lane))
+}
+
+/// A model by the subject that streams of earlier releases took its jobs on, whatever the lane.
+pub fn parse_any_lane(subject: &str) -> Option<ModelName> {
+    subject.strip_prefix("jobs.")?.strip_suffix(".*")?.parse().ok()
+}
+
 /// Reads a job's subject.
 pub fn parse_job(subject: &str) -> Option<(ModelName, Lane)> {
     let mut tokens = subject.split('.');

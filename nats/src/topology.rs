@@ -1,5 +1,6 @@
 //! Every stream, consumer and bucket, field by field. Data only; [`crate::ensure`] applies it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -157,6 +158,8 @@ impl TopologyConfig {
     }
 
     fn jobs(&self, models: &[ModelName]) -> Config {
+        let mut seen = HashSet::new();
+        let subjects = models.iter().filter(|model| seen.insert(*model)).flat_map(subjects::jobs).collect();
         Config {
             retention: RetentionPolicy::WorkQueue,
             discard: DiscardPolicy::New,
@@ -165,7 +168,7 @@ impl TopologyConfig {
             max_bytes: self.max_job_bytes,
             max_message_size: MAX_MESSAGE,
             allow_message_ttl: true,
-            ..self.base(JOBS, "Images waiting for a prediction", models.iter().map(|m| format!("jobs.{m}.*")).collect())
+            ..self.base(JOBS, "Images waiting for a prediction", subjects)
         }
     }
 

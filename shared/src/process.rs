@@ -5,6 +5,7 @@ pub mod check;
 pub mod host;
 pub mod memory;
 pub mod notify;
+pub mod output;
 pub mod shutdown;
 pub mod spans;
 pub mod telemetry;

@@ -163,10 +163,14 @@ fn not_an_image() -> Failure {
     )
 }
 
-/// `Heif(Av1)` → `Heif`: the variant is what a person recognises.
+/// What a person calls it: `Heif(Av1)` is AVIF, `Ico` is ICO.
 fn kind_name(kind: ImageType) -> String {
     let debug = format!("{kind:?}");
-    debug.split('(').next().unwrap_or(&debug).to_owned()
+    match debug.split_once('(') {
+        Some(("Heif", "Av1)")) => "AVIF".to_owned(),
+        Some((family, _)) => family.to_uppercase(),
+        None => debug.to_uppercase(),
+    }
 }
 
 #[cfg(test)]

@@ -39,6 +39,11 @@ fn every_kind_of_nonsense_gets_its_own_sentence() {
     assert!(no_file.json()["detail"].as_str().unwrap().contains("`file`"));
     let no_boundary = http::post(&url, &[("Content-Type", "multipart/form-data")], b"x");
     assert_eq!(no_boundary.status, 400);
+    let no_form = http::post(&url, &[("Content-Type", "multipart/mixed; boundary=x")], b"--x--");
+    assert!(no_form.status == 415 && no_form.json()["detail"].as_str().unwrap().contains("multipart/form-data"));
+    let coded = http::post(&url, &[("Content-Encoding", "gzip")], &png);
+    assert!(coded.status == 415 && coded.json()["detail"].as_str().unwrap().contains("gzip"), "{coded:?}");
+    assert_eq!(http::post(&url, &[("Content-Encoding", "identity")], &png).status, 200);
     let too_large = http::post(&url, &[], &vec![0xff; 21 * 1024 * 1024]);
     assert_eq!(too_large.status, 413, "{too_large:?}");
 

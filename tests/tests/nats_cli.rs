@@ -62,6 +62,10 @@ fn request_and_publish_give_the_answer_that_http_gives() {
     }
     assert_eq!(body["job"], sequence);
 
+    // A lane that does not exist takes nothing: nobody would ever fetch it.
+    let stray = cli.run(&["pub", "-J", "jobs.digits.urgent", "--force-stdin", "--no-templates"], Some(SAMPLE));
+    assert!(!stray.status.success(), "{stray:?}");
+
     assert!(cli.stdout(&["micro", "ls"], None).contains("shoal"));
     let error = cli.stdout(&["req", "predict.digits", "no image", "--raw"], None);
     assert!(error.contains("not_an_image"), "{error}");

@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 use shoal_testkit::clients::Clients;
@@ -52,6 +52,11 @@ fn comes_up_answers_and_leaves_nothing_behind() {
     assert_eq!(answer.json()["prediction"], "8");
     assert!(http::get(&format!("{base}/metrics")).body.starts_with(b"# HELP"));
     assert_eq!(http::get(&base).status, 200);
+    // What monitors ask.
+    for path in ["/", "/metrics", "/healthz"] {
+        let head = http::request("HEAD", &format!("{base}{path}"), &[], None);
+        assert!(head.status == 200 && head.body.is_empty(), "{path}: {head:?}");
+    }
 
     // Draining, it waits for whoever is being served, and nobody else gets in.
     let mut served = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -138,6 +143,10 @@ fn complaints_are_one_sentence() {
 
     let said = complaint(&shoal_up(data.path(), &["--port", &port, "--model", "nonesuch"]).output().unwrap());
     assert!(said.contains("no model `nonesuch`"), "{said}");
+    let said = complaint(&shoal_up(data.path(), &["--port", &port, "--model", "digits,digits"]).output().unwrap());
+    assert!(said.contains("names digits twice"), "{said}");
+    let said = complaint(&shoal_up(data.path(), &["--port", &port, "--workers", "99999999999"]).output().unwrap());
+    assert!(said.contains("at most 4096"), "{said}");
 
     let closed = free_port();
     let nats = format!("nats://127.0.0.1:{closed}");
@@ -153,4 +162,44 @@ fn complaints_are_one_sentence() {
     command.env_remove("ORT_DYLIB_PATH");
     let said = complaint(&command.output().unwrap());
     assert!(said.contains("ONNX Runtime was not found"), "{said}");
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_reason_to_panic() {
+    for args in [&["models", "list"][..], &["completions", "bash"], &["up", "--help"]] {
+        let mut command = Command::new(binary("shoal"));
+        let mut child =
+            command.args(args).current_dir(repository()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    // A fleet goes on: `shoal up | head -2`.
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().canonicalize().unwrap();
+    let port = free_port();
+    let mut command = shoal_up(&data, &["--port", &port.to_string()]);
+    let mut up = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((up.stdout.take(), up.stderr.take()));
+    eventually("the fleet answers", || http::is_ok(&format!("http://127.0.0.1:{port}/readyz")));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&up), Signal::TERM).unwrap();
+    assert!(up.wait().unwrap().success());
+    assert_eq!(processes_of(&data), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_part_said_in_earlier_runs_is_not_shown_again() {
+    let data = tempfile::tempdir().unwrap();
+    let port = free_port().to_string();
+    let config = data.path().join("shoal.toml");
+    let complain = |text: &str| {
+        std::fs::write(&config, text).unwrap();
+        let args = ["--port", &port, "--model", "digits", "--config", config.to_str().unwrap()];
+        complaint(&shoal_up(data.path(), &args).output().unwrap())
+    };
+    let first = complain("[gateway]\nmax_connections = 0\n");
+    assert!(first.contains("max_connections"), "{first}");
+    let second = complain("[gateway]\nreceive_timeout = \"no time\"\n");
+    assert!(second.contains("receive_timeout") && !second.contains("max_connections"), "{second}");
 }

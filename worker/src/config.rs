@@ -85,17 +85,25 @@ pub struct ScalingConfig {
     pub idle_before_zero: Duration,
 }
 
+/// Most workers that a fleet may be told to have: each is a process.
+const MOST_WORKERS: usize = 4096;
+
+fn workers(text: &str) -> Result<usize, String> {
+    let workers: usize = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    if workers > MOST_WORKERS { Err(format!("at most {MOST_WORKERS}")) } else { Ok(workers) }
+}
+
 /// How many workers, on a command line; overrides `[worker.scaling]`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Scale {
     /// Number of workers, always the same
-    #[arg(long, conflicts_with_all = ["min", "max"])]
+    #[arg(long, value_parser = workers, conflicts_with_all = ["min", "max"])]
     workers: Option<usize>,
     /// Fewest workers: between this and --max the policy decides; 0 stops workers that nobody asks
-    #[arg(long)]
+    #[arg(long, value_parser = workers)]
     min: Option<usize>,
     /// Most workers, on all hosts together
-    #[arg(long)]
+    #[arg(long, value_parser = workers)]
     max: Option<usize>,
 }
 
@@ -117,6 +125,9 @@ impl Default for ScalingConfig {
 impl ScalingConfig {
     /// Holds the values against each other.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.max > MOST_WORKERS {
+            return Err(ConfigError::invalid("worker.scaling.max", self.max, &format!("at most {MOST_WORKERS}")));
+        }
         self.settings().check().map_err(|error| {
             let (key, rest) = error.split_once(" = ").unwrap_or(("", &error));
             ConfigError::invalid(&format!("worker.scaling.{key}"), rest, "see `[worker.scaling]`")

@@ -110,6 +110,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
     if options.print_config {
+        process::output::end_with_reader();
         print!("{}", config::print("worker", &config));
         return ExitCode::SUCCESS;
     }

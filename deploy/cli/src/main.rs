@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use shoal_cli::{cache, dead, fleet, keys, models, plan, provision, release, scale, top, tune, up, users, why};
-use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, set_timer_slack, telemetry};
+use shoal_shared::process::{EXIT_UNAVAILABLE, follow_parent, output, set_timer_slack, telemetry};
 use shoal_worker::model::prepare_environment;
 
 #[derive(Parser)]
@@ -88,6 +88,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     telemetry::init_with("warn");
+    if !matches!(command, Command::Up(_)) {
+        output::end_with_reader();
+    }
     // Children are tied to the thread that started them, so there is one thread only.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match command {

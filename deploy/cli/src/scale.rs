@@ -52,7 +52,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         To::Auto => None,
         To::Fixed(workers) => {
             let max = record.max;
-            ensure!(workers <= max, "{workers} workers of `{model}`: its supervisors allow at most {max} (--max)");
+            ensure!(
+                workers <= max,
+                "{workers} workers of `{model}`: its supervisors allow at most {max}; more with `--max` of `shoal up` (or [worker.scaling] max)"
+            );
             Some(workers)
         }
     };

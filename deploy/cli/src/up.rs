@@ -17,6 +17,7 @@ use shoal_nats::presence::Fleet;
 use shoal_shared::names::ModelName;
 use shoal_shared::presence::WorkerStatus;
 use shoal_shared::process::shutdown::{Shutdown, replacements, signalled};
+use shoal_shared::say;
 use shoal_shared::{config, locate};
 use shoal_worker::config::{Scale, WorkerConfig};
 use shoal_worker::fleet::Readiness;
@@ -25,6 +26,7 @@ use shoal_worker::model::ModelStore;
 use crate::connect::NatsOptions;
 use banner::Ready;
 use keep::{Replacement, Service, Services};
+use model::Chosen;
 
 /// `shoal up`
 #[derive(clap::Args)]
@@ -82,7 +84,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let choose = move || wishes.iter().map(|wish| model::choose(wish, &store)).collect::<anyhow::Result<Vec<_>>>();
         tokio::task::spawn_blocking(choose).await??
     };
-    let models: Vec<ModelName> = chosen.iter().map(|chosen| chosen.name.clone()).collect();
+    let mut models: Vec<ModelName> = Vec::new();
+    for Chosen { name, .. } in &chosen {
+        if models.contains(name) {
+            bail!("--model names {name} twice");
+        }
+        models.push(name.clone());
+    }
 
     let shutdown = Shutdown::new();
     let mut services = Services::new(data.join("logs"))?;
@@ -117,14 +125,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         () = signalled() => Ok(()),
     };
     if outcome.is_ok() {
-        println!("\nDraining: finishing what was accepted …");
+        say!("\nDraining: finishing what was accepted …");
     }
     shutdown.order();
     // With it the listening socket: who holds that lets clients connect.
     drop(plan);
     services.stop_all().await;
     if outcome.is_ok() {
-        println!("Stopped.");
+        say!("Stopped.");
     }
     outcome
 }
@@ -182,7 +190,7 @@ impl Plan<'_> {
         }
         let address = prometheus::start(services, self.data, gateway)?;
         if address.is_none() {
-            println!("Prometheus was not found: install it, or run `deploy/setup.sh --observe`.");
+            say!("Prometheus was not found: install it, or run `deploy/setup.sh --observe`.");
         }
         Ok(address)
     }
@@ -252,7 +260,7 @@ fn free_port(wanted: u16, whose: &str) -> anyhow::Result<u16> {
     let free = TcpListener::bind(("127.0.0.1", 0)).with_context(|| format!("no free port for the {whose}"))?;
     let free = free.local_addr()?.port();
     if wanted != 0 {
-        println!("Port {wanted} is in use; this fleet's {whose} listens on {free}.");
+        say!("Port {wanted} is in use; this fleet's {whose} listens on {free}.");
     }
     Ok(free)
 }

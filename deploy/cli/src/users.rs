@@ -1,6 +1,6 @@
 //! `shoal users`: accounts, from the operator's side.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -35,14 +35,14 @@ enum Command {
         #[arg(long)]
         admin: bool,
         #[command(flatten)]
-        password: Password,
+        password: Secret,
     },
     /// Give an account another password
     Password {
         /// Its e-mail address
         email: String,
         #[command(flatten)]
-        password: Password,
+        password: Secret,
     },
     /// Delete an account with its keys
     Remove {
@@ -54,7 +54,7 @@ enum Command {
 }
 
 #[derive(clap::Args)]
-struct Password {
+struct Secret {
     /// File that holds the password; default: it is read from standard input
     #[arg(long)]
     password_file: Option<PathBuf>,
@@ -96,15 +96,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Password {
+impl Secret {
     fn read(&self) -> anyhow::Result<String> {
         let mut text = String::new();
         match &self.password_file {
             Some(path) => text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
-            None => {
-                eprintln!("Password (a line on standard input):");
-                std::io::stdin().lock().take(4096).read_to_string(&mut text)?;
-            }
+            None if std::io::stdin().is_terminal() => text = rpassword::prompt_password("Password: ")?,
+            None => drop(std::io::stdin().lock().take(4096).read_to_string(&mut text)?),
         }
         let password = text.lines().next().unwrap_or_default().to_owned();
         anyhow::ensure!(!password.is_empty(), "the password is empty");

@@ -22,7 +22,7 @@ use crate::config::GatewayConfig;
 
 /// How long browsers may remember what other pages are allowed.
 const CORS_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
-const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+const CORS_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 const CORS_HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, x-api-key, x-request-id, traceparent, prefer, idempotency-key, last-event-id, cache-control",
 );
@@ -59,6 +59,10 @@ impl Door {
         R: Future<Output = Response>,
     {
         without_trailing_slash(request.uri_mut());
+        // Answered like a GET; hyper knows what was asked, and sends no body.
+        if request.method() == Method::HEAD {
+            *request.method_mut() = Method::GET;
+        }
         let origin = self.allowed_origin(request.headers());
         let place = (request.method().clone(), request.uri().path().to_owned());
         if origin.is_some() && is_preflight(&request) {

@@ -114,6 +114,7 @@ impl Head {
     pub(super) fn announced(&self) -> Announced<'_> {
         Announced {
             content_type: self.text(header::CONTENT_TYPE),
+            encoding: self.text(header::CONTENT_ENCODING),
             length: self.text(header::CONTENT_LENGTH).and_then(|value| value.parse().ok()),
             waits_for_consent: self.headers.contains_key(header::EXPECT),
         }

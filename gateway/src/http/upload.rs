@@ -43,6 +43,7 @@ pub(super) struct Upload {
 /// What the request's head says about the upload.
 pub(super) struct Announced<'a> {
     pub(super) content_type: Option<&'a str>,
+    pub(super) encoding: Option<&'a str>,
     pub(super) length: Option<u64>,
     /// `Expect: 100-continue`: nothing is sent before the body is read.
     pub(super) waits_for_consent: bool,
@@ -70,7 +71,11 @@ where
 {
     let begun = Instant::now();
     let collected = Collected::new(bounds, charge);
-    let read = if is_form(announced.content_type) {
+    let read = if let Some(coded) = announced.encoding.filter(|name| !name.trim().eq_ignore_ascii_case("identity")) {
+        let message = format!("images are taken as they are, without `Content-Encoding: {coded}`");
+        let refusal = Failure::new(FailureCode::UnsupportedMediaType, message);
+        bounded(&announced, body, (bounds, 0), |_| std::future::ready(Err(refusal))).await
+    } else if is_form(announced.content_type) {
         let files = |chunks| Files::open(announced.content_type, chunks, bounds, 1);
         bounded(&announced, body, (bounds, MULTIPART_OVERHEAD), |chunks| read_form(files(chunks), collected)).await
     } else {

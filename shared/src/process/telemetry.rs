@@ -14,6 +14,8 @@ pub fn init() {
 pub fn init_with(default: &str) {
     let filter = EnvFilter::try_from_env("SHOAL_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Saying that nobody reads the log would go the same way.
+    let builder = builder.log_internal_errors(false);
     let _ = if std::io::stderr().is_terminal() {
         builder.with_target(false).compact().try_init()
     } else {

@@ -80,7 +80,10 @@ fn decode_whole(bytes: &[u8], limits: &ImageLimits) -> Result<Picture, Failure> 
 }
 
 fn corrupt(what: &str) -> Failure {
-    Failure::new(FailureCode::CorruptImage, format!("the jpeg image is damaged or cut off: {}", what.trim_end()))
+    Failure::new(
+        FailureCode::CorruptImage,
+        format!("the jpeg image is damaged or cut off: {}", what.trim_end().trim_matches('"')),
+    )
 }
 
 const START_OF_SCAN: u8 = 0xda;

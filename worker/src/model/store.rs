@@ -25,7 +25,9 @@ const OPTIMISED: &str = ".optimised";
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// No model of that name.
-    #[error("no model `{name}` in {dir}: `shoal models list` shows what is there")]
+    #[error(
+        "no model `{name}` in {dir}: `shoal models list` shows what is there, and what `shoal models pull` can fetch"
+    )]
     Unknown {
         /// The name asked for.
         name: ModelName,

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use shoal_shared::say;
+
 use super::model::Chosen;
 
 /// What was started.
@@ -42,7 +44,8 @@ pub(super) fn print(fleet: &Ready<'_>, chosen: &[Chosen]) {
     };
     // Commands find a gateway at the usual address by themselves.
     let url = if address.port() == 8000 { String::new() } else { format!(" --url http://{address}") };
-    println!(
+    let at = if nats.ends_with(":4222") { String::new() } else { format!(" --nats-url {nats}") };
+    say!(
         "
 Shoal is ready.
 
@@ -61,6 +64,7 @@ Try:
   nats --server {nats} req predict.{name} --force-stdin --no-templates --raw < PHOTO
   shoal top{url}        watch it
   shoal why{url}        which part is the bottleneck, and what would help
+  shoal cache stats{at}    and scale, fleet, models, users, dead: these ask NATS
 
 Ctrl-C drains and stops everything.",
         data.display()

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use rustix::process::Signal;
+use shoal_shared::say;
 use shoal_worker::fleet::{CrashLoop, Readiness, RestartPolicy, comes_to_work, signal};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -88,6 +89,7 @@ impl Service {
         let log = launch.log(self.name);
         let open = || -> std::io::Result<File> { OpenOptions::new().create(true).append(true).open(&log) };
         let output = open().with_context(|| log.display().to_string())?;
+        let said_before = output.metadata().map_or(0, |log| log.len());
         let input = match &self.listener {
             Some(listener) => Stdio::from(OwnedFd::from(listener.try_clone()?)),
             None => Stdio::null(),
@@ -108,7 +110,7 @@ impl Service {
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
-        Ok(Running { child, readiness, since: Instant::now() })
+        Ok(Running { child, readiness, since: Instant::now(), said_before })
     }
 }
 
@@ -131,6 +133,8 @@ struct Running {
     child: Child,
     readiness: Arc<Readiness>,
     since: Instant,
+    /// Bytes that were in the log already.
+    said_before: u64,
 }
 
 /// All parts that were started.
@@ -228,12 +232,15 @@ impl Keeper {
                 }
             };
             if !*self.ready.borrow() {
-                bail!("{name} could not start ({status}):\n{}", tail(&log));
+                bail!("{name} could not start ({status}):\n{}", tail(&log, part.said_before));
             }
             let pause = policy.crashed(part.since.elapsed()).map_err(|CrashLoop { crashes }| {
-                anyhow!("{name} crashed {crashes} times in a row ({status}). Its last words:\n{}", tail(&log))
+                anyhow!(
+                    "{name} crashed {crashes} times in a row ({status}). Its last words:\n{}",
+                    tail(&log, part.said_before)
+                )
             })?;
-            eprintln!("{name} ended ({status}); starting it again in {pause:?}");
+            say!(err: "{name}: ended ({status}); starting again in {pause:?}");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = &mut stopped => return Ok(()),
@@ -254,12 +261,12 @@ impl Keeper {
         }
         let mut new = self.service.spawn(&self.launch)?;
         if !comes_to_work(&mut new.child, &new.readiness, REPLACEMENT_PATIENCE).await {
-            eprintln!("the new {name} did not start; the old one stays:\n{}", tail(&self.launch.log(name)));
+            say!(err: "the new {name} did not start; the old one stays:\n{}", tail(&self.launch.log(name), new.said_before));
             let _ = new.child.kill().await;
             return Ok(old);
         }
         drain(&self.service, old.child).await?;
-        println!("{name} replaced");
+        say!("{name} replaced");
         Ok(new)
     }
 }
@@ -267,19 +274,19 @@ impl Keeper {
 async fn drain(service: &Service, mut child: Child) -> anyhow::Result<()> {
     signal(&child, Signal::TERM);
     if tokio::time::timeout(DRAIN, child.wait()).await.is_err() {
-        eprintln!("{} did not drain within {DRAIN:?}; killing it", service.name);
+        say!(err: "{} did not drain within {DRAIN:?}; killing it", service.name);
         child.kill().await?;
     }
     Ok(())
 }
 
-/// The end of a log file.
-pub(super) fn tail(log: &Path) -> String {
-    const LONGEST: i64 = 2000;
+/// The end of a log file, of what follows its first bytes.
+pub(super) fn tail(log: &Path, after: u64) -> String {
+    const LONGEST: u64 = 2000;
     let read = || -> std::io::Result<String> {
         let mut file = File::open(log)?;
-        let length = file.metadata()?.len() as i64;
-        file.seek(SeekFrom::End(-length.min(LONGEST)))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(after.max(length.saturating_sub(LONGEST)).min(length)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

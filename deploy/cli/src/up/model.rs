@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shoal_shared::names::ModelName;
+use shoal_shared::say;
 use shoal_worker::model::{ModelStore, default_model};
 
 use crate::models::{catalogue, pull};
@@ -29,7 +30,7 @@ pub(super) fn choose(wish: &str, store: &ModelStore) -> anyhow::Result<Chosen> {
     if !store.contains(&name)
         && let Some(entry) = catalogue::find(&name)
     {
-        println!("Model {name} is not here yet; fetching it.");
+        say!("Model {name} is not here yet; fetching it.");
         pull::pull(entry, store, &pull::Settings::from_env())?;
     }
     let title = store.manifest(&name)?.title;

@@ -74,7 +74,12 @@ impl Files {
         bounds: Bounds,
         files: usize,
     ) -> Result<Self, Failure> {
-        let boundary = content_type.and_then(|kind| multer::parse_boundary(kind).ok());
+        let kind = content_type.unwrap_or_default();
+        if !kind.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
+            let message = format!("the content type is `{kind}`; a form is multipart/form-data");
+            return Err(Failure::new(FailureCode::UnsupportedMediaType, message));
+        }
+        let boundary = multer::parse_boundary(kind).ok();
         let boundary = boundary.ok_or_else(|| bad_request("the multipart content type has no boundary"))?;
         let whole = (bounds.max_bytes + MULTIPART_OVERHEAD).saturating_mul(files) as u64;
         let limits = SizeLimit::new().whole_stream(whole).per_field(MAX_OTHER_FIELD).for_field("file", whole);
