@@ -33,6 +33,11 @@ pub(crate) struct Attempt {
 }
 
 impl Breaker {
+    /// Whether the broker took the latest publishes and answered none.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.0.silent.load(Ordering::Relaxed)
+    }
+
     /// `None`: the broker is silent, and somebody is already finding out whether it still is.
     pub(crate) fn attempt(&self) -> Option<Attempt> {
         let begun = Instant::now();

@@ -131,6 +131,7 @@ impl Bus {
     /// Connects, trying for `patience`; afterwards the connection re-establishes itself for ever.
     pub async fn connect(config: &BusConfig, name: &str, patience: Duration) -> Result<Self, BusError> {
         let deadline = Instant::now() + patience;
+        let mut is_told = false;
         loop {
             let (sender, connections) = watch::channel(Connections::default());
             let denied = Denied::default();
@@ -153,6 +154,9 @@ impl Bus {
             }
             if Instant::now() >= deadline {
                 return Err(BusError::Unreachable { url: config.url.clone(), reason: hint(&error) });
+            }
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::info!(url = config.url, ?patience, reason = hint(&error), "NATS is not reachable yet");
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -229,6 +233,11 @@ impl Bus {
     /// Whether the connection is up right now.
     pub fn is_up(&self) -> bool {
         self.connections.borrow().up
+    }
+
+    /// Whether the broker takes jobs and does not answer: heartbeats do not come through either, then.
+    pub fn is_silent(&self) -> bool {
+        self.breaker.is_silent()
     }
 
     /// Follows the connection's state.

@@ -1,4 +1,4 @@
-//! Six situations produced for real, and none: each is named, and what is advised helps.
+//! Seven situations produced for real, and none: each is named, and what is advised helps.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
 use std::path::{Path, PathBuf};
@@ -105,6 +105,25 @@ fn idle_is_no_bottleneck() {
     let worker = http::get(&fleet.url("/models")).json()["workers"][0].clone();
     assert_eq!(worker["slots"]["busy"], 0, "{worker}");
     drop(stage);
+}
+
+#[test]
+fn nobody_is_there_to_make_the_predictions_that_are_asked_for() {
+    let _stage = Stage::set();
+    let mut fleet = Fleet::start(FleetPlan::default());
+    fleet.workers[0].kill();
+    let (url, mut asked) = (fleet.url("/predict?timeout_ms=300"), 0u32);
+    let mut ask = || {
+        asked += 1;
+        http::post(&url, &[], &[images::digit(3), asked.to_le_bytes().to_vec()].concat()).status
+    };
+    eventually("the worker is missed", || ask() == 503);
+    // Nothing waits: refusals alone tell.
+    settled(&fleet, "none");
+    eventually("the workers are named", || {
+        (0..4).for_each(|_| assert_eq!(ask(), 503));
+        report(&fleet).name.as_str() == "workers"
+    });
 }
 
 #[test]
