@@ -42,11 +42,35 @@ where
     if let Some(table) = whole.get(section) {
         figment = figment.merge(Toml::string(&toml::to_string(table).unwrap_or_default()));
     }
-    figment
-        .merge(environment(section))
-        .merge(Serialized::defaults(flags))
-        .extract()
-        .map_err(|errors| ConfigError(errors.into_iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")))
+    figment.merge(environment(section)).merge(Serialized::defaults(flags)).extract().map_err(|errors| {
+        let explained: Vec<_> = errors.into_iter().map(|error| explain(&error, section, file)).collect();
+        ConfigError(explained.join("\n"))
+    })
+}
+
+/// Where the value came from, by the name that its author knows, and what is wrong with it.
+fn explain(error: &figment::Error, section: &str, file: Option<&Path>) -> String {
+    let source = error.metadata.as_ref().map(|source| source.name.to_lowercase()).unwrap_or_default();
+    let is_shared = section != SHARED && error.path.first().is_some_and(|first| first.eq_ignore_ascii_case(SHARED));
+    let place = if source.contains("environment") {
+        let key = error.path.join("__").to_uppercase();
+        let table = section.to_uppercase();
+        // Of the two ways to a shared key, people take the shorter.
+        let nested = format!("{}__", SHARED.to_uppercase());
+        key.strip_prefix(&nested).filter(|_| is_shared).map_or_else(
+            || format!("environment variable SHOAL_{table}_{key}"),
+            |key| format!("environment variable SHOAL_{}_{key}", SHARED.to_uppercase()),
+        )
+    } else if source.contains("toml") {
+        let key = error.path.join(".");
+        let key = if is_shared { key } else { format!("{section}.{key}") };
+        let key = key.trim_end_matches('.');
+        let file = file.map(|file| format!(" in {}", file.display())).unwrap_or_default();
+        format!("configuration key `{key}`{file}")
+    } else {
+        format!("configuration of {section}")
+    };
+    format!("{place}: {}", error.kind)
 }
 
 /// The table whose keys every binary has, under the same name.
@@ -57,10 +81,18 @@ fn environment(section: &str) -> Env {
     Env::prefixed(&format!("SHOAL_{}_", section.to_uppercase())).ignore(&["server"]).split("__")
 }
 
+/// The tables of a configuration file: one for each binary, and what they share.
+const TABLES: [&str; 3] = [SHARED, "gateway", "worker"];
+
 fn read(path: &Path) -> Result<toml::Table, ConfigError> {
     let failed = |error: String| ConfigError(format!("configuration file {}: {error}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    toml::from_str(&text).map_err(|error| failed(error.to_string()))
+    let whole: toml::Table = toml::from_str(&text).map_err(|error| failed(error.to_string()))?;
+    match whole.keys().find(|table| !TABLES.contains(&table.as_str())) {
+        // A misspelt table would be left out without a word.
+        Some(table) => Err(failed(format!("there is no table [{table}]; there are [{}]", TABLES.join("], [")))),
+        None => Ok(whole),
+    }
 }
 
 /// The effective configuration as TOML, for `--print-config`.
@@ -102,10 +134,10 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let file = file("[sample]\nport = 9000\nname = \"file\"\n[other]\nx = 1\n");
-        let from_file: Sample = load("sample", Some(file.path()), &Flags { port: None }).unwrap();
+        let file = file("[gateway]\nport = 9000\nname = \"file\"\n[worker]\nx = 1\n");
+        let from_file: Sample = load("gateway", Some(file.path()), &Flags { port: None }).unwrap();
         assert_eq!(from_file, Sample { port: 9000, name: "file".into() });
-        let from_flag: Sample = load("sample", Some(file.path()), &Flags { port: Some(1) }).unwrap();
+        let from_flag: Sample = load("gateway", Some(file.path()), &Flags { port: Some(1) }).unwrap();
         assert_eq!(from_flag.port, 1);
     }
 
@@ -117,8 +149,8 @@ mod tests {
 
     #[test]
     fn what_all_share_is_said_once_and_may_be_overruled() {
-        let shared = file("[nats]\nname = \"shared\"\n[sample.nats]\nport = 7\n");
-        let loaded: WithNats = load("sample", Some(shared.path()), &toml::Table::new()).unwrap();
+        let shared = file("[nats]\nname = \"shared\"\n[gateway.nats]\nport = 7\n");
+        let loaded: WithNats = load("gateway", Some(shared.path()), &toml::Table::new()).unwrap();
         assert_eq!(loaded.nats, Sample { port: 7, name: "shared".into() });
         let alone: Sample = load("nats", Some(shared.path()), &Flags { port: None }).unwrap();
         assert_eq!(alone.name, "shared");
@@ -126,11 +158,19 @@ mod tests {
 
     #[test]
     fn an_error_names_the_key() {
-        let file = file("[sample]\nport = \"many\"\n");
-        let error = load::<Sample, _>("sample", Some(file.path()), &Flags { port: None }).unwrap_err();
-        assert!(error.to_string().contains("port"), "{error}");
-        let typo = self::file("[sample]\nprot = 1\n");
-        let error = load::<Sample, _>("sample", Some(typo.path()), &Flags { port: None }).unwrap_err();
-        assert!(error.to_string().contains("prot"), "{error}");
+        let file = file("[gateway]\nport = \"many\"\n");
+        let error = load::<Sample, _>("gateway", Some(file.path()), &Flags { port: None }).unwrap_err();
+        let said = format!("configuration key `gateway.port` in {}: ", file.path().display());
+        assert!(error.to_string().starts_with(&said), "{error}");
+        let typo = self::file("[gateway]\nprot = 1\n");
+        let error = load::<Sample, _>("gateway", Some(typo.path()), &Flags { port: None }).unwrap_err();
+        assert!(error.to_string().contains("`prot`"), "{error}");
+    }
+
+    #[test]
+    fn a_table_that_does_not_exist_is_an_error() {
+        let typo = file("[gatway]\nport = 1\n");
+        let error = load::<Sample, _>("gateway", Some(typo.path()), &Flags { port: None }).unwrap_err();
+        assert!(error.to_string().contains("[gatway]; there are [nats], [gateway], [worker]"), "{error}");
     }
 }
