@@ -27,13 +27,14 @@ fn garbage() -> Option<(&'static str, String)> {
     std::env::var_os(NAME).is_none().then(|| (NAME, "200".to_owned()))
 }
 
-/// Where that growth ends: at a quarter of the machine's memory, a gigabyte at least. A limit that what is in use comes
-/// near to costs half of the server's time: a million messages with a subject of their own (cached predictions,
-/// outcomes, accepted jobs) take 300 MB.
+/// Where that growth ends: at an eighth of the machine's memory, a gigabyte at least. Buffers of files that were read go
+/// into a pool, and with a long queue there are many; but a limit that what is in use comes near to costs half of the
+/// server's time, and a million messages with a subject of their own (cached predictions, outcomes, accepted jobs) take
+/// 300 MB.
 fn memory_limit() -> Option<(&'static str, String)> {
     const NAME: &str = "GOMEMLIMIT";
     const LEAST: u64 = 1 << 30;
-    let limit = memory::total().map_or(LEAST, |total| (total / 4).max(LEAST));
+    let limit = memory::total().map_or(LEAST, |total| (total / 8).max(LEAST));
     std::env::var_os(NAME).is_none().then(|| (NAME, limit.to_string()))
 }
 
