@@ -44,7 +44,11 @@ pub(super) fn print(fleet: &Ready<'_>, chosen: &[Chosen]) {
     };
     // Commands find a gateway at the usual address by themselves.
     let url = if address.port() == 8000 { String::new() } else { format!(" --url http://{address}") };
-    let at = if nats.ends_with(":4222") { String::new() } else { format!(" --nats-url {nats}") };
+    let elsewhere = if nats.ends_with(":4222") {
+        String::new()
+    } else {
+        format!("\n  shoal cache stats --nats-url {nats}        so do scale, fleet, models, users and dead")
+    };
     say!(
         "
 Shoal is ready.
@@ -63,8 +67,7 @@ Try:
   curl -F file=@PHOTO http://{address}/predict
   nats --server {nats} req predict.{name} --force-stdin --no-templates --raw < PHOTO
   shoal top{url}        watch it
-  shoal why{url}        which part is the bottleneck, and what would help
-  shoal cache stats{at}    and scale, fleet, models, users, dead: these ask NATS
+  shoal why{url}        which part is the bottleneck, and what would help{elsewhere}
 
 Ctrl-C drains and stops everything.",
         data.display()
