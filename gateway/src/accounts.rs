@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use moka::sync::Cache;
+use shoal_nats::Bus;
 use shoal_nats::accounts::AccountStore;
-use shoal_nats::{Bus, BusError};
 use shoal_shared::digest::ImageSha256;
 use shoal_shared::failure::{Failure, FailureCode};
 use shoal_shared::names::Owner;
@@ -31,6 +31,7 @@ use token::{SECRET, Secret};
 
 use crate::admission::Refusal;
 use crate::config::GatewayConfig;
+use crate::unavailable::unavailable;
 use config::{AuthMode, Decided, Registration};
 use guesses::Guesses;
 use key::{ApiKey, PREFIX};
@@ -388,10 +389,6 @@ fn as_caller(user: &User) -> Caller {
 
 fn no_user(id: u64) -> Failure {
     Failure::new(FailureCode::NotFound, format!("there is no user {id}"))
-}
-
-pub(crate) fn unavailable(error: BusError) -> Failure {
-    Failure::new(FailureCode::NoCapacity, error.to_string())
 }
 
 /// Unix seconds.

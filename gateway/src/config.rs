@@ -277,8 +277,19 @@ impl GatewayConfig {
             let shown = format!("max_error_rate = {max_error_rate}, min_answers = {min_answers}");
             return Err(ConfigError::invalid("gateway.rollout", shown, "a rate of 0 to 1, and at least 1 answer"));
         }
-        if self.max_connections == 0 {
-            return Err(ConfigError::invalid("gateway.max_connections", 0, "at least 1"));
+        for (key, value) in [
+            ("max_in_flight", self.max_in_flight),
+            ("max_connections", self.max_connections),
+            ("limits.max_bytes", self.limits.max_bytes),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::invalid(&format!("gateway.{key}"), value, "at least 1"));
+            }
+        }
+        for (key, value) in [("header_timeout", self.header_timeout), ("receive_timeout", self.receive_timeout)] {
+            if value.is_zero() {
+                return Err(ConfigError::invalid(&format!("gateway.{key}"), "0s", "more than 0"));
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use shoal_shared::sniff::sniff;
 
 use crate::admission::Refusal;
 use crate::predict::{Ask, Predictor, place_image, refusal};
+use crate::unavailable::unavailable;
 
 /// A job as its owner sees it.
 #[derive(Debug, Serialize)]
@@ -139,7 +140,7 @@ impl Predictor {
         let inner = self.parts();
         sniff(&ask.image, self.limits())?;
         if !inner.bus.is_up() {
-            return Err(no_capacity("NATS is not reachable".into()).into());
+            return Err(Failure::new(FailureCode::NoCapacity, "NATS is not reachable").into());
         }
         let model = self.models().accepting(ask.model.as_ref()).await?;
         let chosen = id.is_some();
@@ -204,7 +205,7 @@ impl Predictor {
                 inner.register.forget(&owner, &id).await;
                 self.forget_upload(&job, &ask.image).await;
             }
-            return Err(no_capacity(error.to_string()).into());
+            return Err(unavailable(error).into());
         }
         inner.metrics.accepted.inc();
         Ok(Submitted { view: JobView::accepted(id).of(&registered), fresh: true })
@@ -335,14 +336,6 @@ fn on_the_bus(owner: &Owner, id: &JobId) -> Result<JobId, Failure> {
     let digest = ImageSha256::of(format!("{owner} {id}").as_bytes()).to_string();
     let name = format!("c{}", &digest[..40]);
     name.parse().map_err(|error| Failure::new(FailureCode::Internal, format!("a job's name: {error}")))
-}
-
-fn no_capacity(message: String) -> Failure {
-    Failure::new(FailureCode::NoCapacity, message)
-}
-
-fn unavailable(error: shoal_nats::BusError) -> Failure {
-    no_capacity(error.to_string())
 }
 
 fn unix_millis() -> u64 {

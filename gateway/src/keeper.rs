@@ -11,7 +11,7 @@ use shoal_shared::failure::Failure;
 use shoal_shared::names::Owner;
 use tokio::sync::Semaphore;
 
-use crate::accounts::unavailable;
+use crate::unavailable::unavailable;
 
 /// Images being stored at once. Beyond, one is not kept: keeping them must not slow predictions down.
 const MAX_STORING: usize = 8;

@@ -37,4 +37,5 @@ pub mod micro;
 pub mod models;
 pub mod predict;
 pub mod statistics;
+mod unavailable;
 pub mod webhooks;

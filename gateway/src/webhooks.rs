@@ -58,7 +58,8 @@ pub fn check(url: &str, private: bool) -> Result<(), Failure> {
     let Some(host) = parsed.host_str() else { return invalid("the address has no host") };
     // A literal address is never looked up, so it is judged here.
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if !private && literal.is_ok_and(|address| !address::is_public(address)) {
+    let is_local = matches!(host.trim_end_matches('.').rsplit('.').next(), Some("localhost"));
+    if !private && (is_local || literal.is_ok_and(|address| !address::is_public(address))) {
         return invalid("the address is not a public one");
     }
     Ok(())
@@ -215,6 +216,8 @@ mod tests {
     fn inside_addresses_are_refused_before_anybody_calls() {
         for url in [
             "https://127.0.0.1/",
+            "https://localhost/",
+            "https://a.LOCALHOST./",
             "https://[::1]/",
             "https://10.0.0.8/x",
             "https://169.254.169.254/latest/meta-data",

@@ -37,7 +37,8 @@ impl AccountStore {
     /// The record under a key.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Versioned<T>>, BusError> {
         let failed = |error: String| BusError::request(format!("reading account record {key}"), error);
-        let entry = self.store.entry(key).await.map_err(|error| failed(error.to_string()))?;
+        let entry = async { self.store.entry(key).await.map_err(|error| failed(error.to_string())) };
+        let entry = self.bus.ask(entry).await?;
         let Some(entry) = entry.filter(|entry| entry.operation == async_nats::jetstream::kv::Operation::Put) else {
             return Ok(None);
         };
@@ -47,26 +48,32 @@ impl AccountStore {
 
     /// Writes a record that must not exist yet; `false` when it does.
     pub async fn create<T: Serialize>(&self, key: &str, value: &T) -> Result<bool, BusError> {
-        match self.store.create(key, body(value).into()).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(BusError::request(format!("creating account record {key}"), error)),
-        }
+        let created = async {
+            match self.store.create(key, body(value).into()).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(BusError::request(format!("creating account record {key}"), error)),
+            }
+        };
+        self.bus.ask(created).await
     }
 
     /// Writes a record if it still is at `revision`; `false` when somebody else was faster.
     pub async fn update<T: Serialize>(&self, key: &str, value: &T, revision: u64) -> Result<bool, BusError> {
-        match self.store.update(key, body(value).into(), revision).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
-            Err(error) => Err(BusError::request(format!("changing account record {key}"), error)),
-        }
+        let updated = async {
+            match self.store.update(key, body(value).into(), revision).await {
+                Ok(_) => Ok(true),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+                Err(error) => Err(BusError::request(format!("changing account record {key}"), error)),
+            }
+        };
+        self.bus.ask(updated).await
     }
 
     /// Removes a record; that it is gone already is fine.
     pub async fn delete(&self, key: &str) -> Result<(), BusError> {
         let failed = |error| BusError::request(format!("removing account record {key}"), error);
-        self.store.purge(key).await.map_err(failed)
+        self.bus.ask(async { self.store.purge(key).await.map_err(failed) }).await
     }
 
     /// Every record under a pattern, as in `user.*`.

@@ -1,5 +1,5 @@
-//! A broker that takes publishes and answers none: a full disk, a hung process, a lost leader. Once
-//! seen, further publishes are refused at once, except for one now and then that finds out whether
+//! A broker that takes requests and answers none: a full disk, a hung process, a lost leader. Once
+//! seen, further requests are refused at once, except for one now and then that finds out whether
 //! it answers again.
 
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// A publish without an answer for this long makes the broker silent.
+use crate::connect::{Bus, BusError, REQUEST_TIMEOUT};
+
+/// A request without an answer for this long makes the broker silent.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Pause between two that find out.
 const BETWEEN_PROBES: Duration = Duration::from_secs(2);
@@ -24,7 +26,7 @@ struct State {
     probed: Mutex<Option<Instant>>,
 }
 
-/// The right to publish; what became of it decides for those that follow.
+/// The right to ask; what became of it decides for those that follow.
 pub(crate) struct Attempt {
     breaker: Breaker,
     begun: Instant,
@@ -33,7 +35,7 @@ pub(crate) struct Attempt {
 }
 
 impl Breaker {
-    /// Whether the broker took the latest publishes and answered none.
+    /// Whether the broker took the latest requests and answered none.
     pub(crate) fn is_silent(&self) -> bool {
         self.0.silent.load(Ordering::Relaxed)
     }
@@ -71,8 +73,22 @@ impl Drop for Attempt {
         if self.answered {
             state.silent.store(false, Ordering::Relaxed);
         } else if self.begun.elapsed() >= SILENCE && !state.silent.swap(true, Ordering::Relaxed) {
-            tracing::warn!("the broker takes jobs and does not answer: refusing until it does");
+            tracing::warn!("NATS takes requests and does not answer: refusing until it does");
         }
+    }
+}
+
+impl Bus {
+    /// A request to the broker: refused at once while it answers nobody.
+    pub(crate) async fn ask<T>(&self, request: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
+        let attempt = self.breaker.attempt().ok_or(BusError::Silent)?;
+        let answer = tokio::time::timeout(attempt.patience(REQUEST_TIMEOUT), request).await;
+        let answer = answer.map_err(|_| BusError::Silent)?;
+        // What fails soon was refused; what fails late was not answered.
+        if answer.is_ok() || attempt.begun.elapsed() < SILENCE {
+            attempt.answered();
+        }
+        answer
     }
 }
 

@@ -82,6 +82,9 @@ pub enum BusError {
     /// What exists on the server conflicts with what is wanted.
     #[error("{0}")]
     Conflict(String),
+    /// The server takes requests and answers none.
+    #[error("NATS takes requests and does not answer")]
+    Silent,
     /// The server refused or did not answer.
     #[error("{what}: {reason}")]
     Request {
@@ -235,7 +238,7 @@ impl Bus {
         self.connections.borrow().up
     }
 
-    /// Whether the broker takes jobs and does not answer: heartbeats do not come through either, then.
+    /// Whether the broker takes requests and does not answer: heartbeats do not come through either, then.
     pub fn is_silent(&self) -> bool {
         self.breaker.is_silent()
     }

@@ -13,8 +13,11 @@ impl Bus {
     /// Keeps a piece of feedback; gives its number.
     pub async fn keep_feedback(&self, owner: &Owner, feedback: Vec<u8>) -> Result<u64, BusError> {
         let failed = |error| BusError::request("keeping feedback", error);
-        let published = self.js.publish(format!("feedback.{owner}"), feedback.into()).await.map_err(failed)?;
-        Ok(published.await.map_err(failed)?.sequence)
+        let kept = async {
+            let published = self.js.publish(format!("feedback.{owner}"), feedback.into()).await.map_err(failed)?;
+            published.await.map_err(failed)
+        };
+        Ok(self.ask(kept).await?.sequence)
     }
 
     /// The feedback of an account, oldest first.

@@ -14,7 +14,7 @@
 //! | [`ensure`] | applying the topology: idempotent, refuses unsafe changes |
 //! | `identity` | who this process is to NATS |
 //! | `denied` | what the server does not let this process do |
-//! | `breaker` | refusing at once while the broker takes jobs and does not answer |
+//! | `breaker` | refusing at once while the broker answers nobody |
 //! | [`publish`] | putting a job into the queue, with the broker's verdict |
 //! | [`puller`] | taking jobs on credits: never more than free slots |
 //! | [`delivery`] | one job in one worker's hands; settled exactly once |

@@ -43,7 +43,8 @@ impl Listing<'_> {
     /// A sequence from which there are at least `limit` messages, and few more than that. A stream
     /// cannot be read backwards, but it says at once how many there are from a place on.
     async fn start(&self, limit: usize) -> Result<u64, BusError> {
-        let stream = self.bus.js.get_stream(self.stream).await.map_err(|error| self.failed(error.to_string()))?;
+        let asked = async { self.bus.js.get_stream(self.stream).await.map_err(|error| self.failed(error.to_string())) };
+        let stream = self.bus.ask(asked).await?;
         let state = &stream.cached_info().state;
         let (mut enough, mut too_few) = (state.first_sequence.max(1), state.last_sequence + 1);
         let mut count = self.count(enough).await?;
@@ -95,8 +96,11 @@ impl Listing<'_> {
             num_replicas: 1,
             ..pull::Config::default()
         };
-        let created = self.bus.js.create_consumer_on_stream(config, self.stream).await;
-        created.map_err(|error| self.failed(error.to_string()))
+        let created = async {
+            let created = self.bus.js.create_consumer_on_stream(config, self.stream).await;
+            created.map_err(|error| self.failed(error.to_string()))
+        };
+        self.bus.ask(created).await
     }
 
     /// It would go by itself; a listing must not leave ten seconds of consumers behind it.

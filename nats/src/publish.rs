@@ -95,7 +95,7 @@ impl Bus {
         };
         let message = PublishMessage::build().payload(payload).headers(headers);
         let Some(attempt) = self.breaker.attempt() else {
-            return Err(Refused::Unavailable("it takes jobs and does not answer".into()));
+            return Err(Refused::Unavailable("it takes requests and does not answer".into()));
         };
         let publishing = async {
             let pending = self.js.send_publish(subject, message).await?;

@@ -54,11 +54,14 @@ impl Register {
 
     /// Claims an id; gives the claim, or nothing when the owner has a job of this id already.
     pub async fn claim(&self, owner: &Owner, id: &JobId, job: &Registered) -> Result<Option<IdClaim>, BusError> {
-        match self.store.create(key(owner, id), body(job).into()).await {
-            Ok(revision) => Ok(Some(IdClaim(revision))),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(BusError::request("claiming a job's id", error)),
-        }
+        let claimed = async {
+            match self.store.create(key(owner, id), body(job).into()).await {
+                Ok(revision) => Ok(Some(IdClaim(revision))),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+                Err(error) => Err(BusError::request("claiming a job's id", error)),
+            }
+        };
+        self.bus.ask(claimed).await
     }
 
     /// Writes a job down. Accepted means: in the queue, and written down here.
@@ -83,8 +86,8 @@ impl Register {
 
     /// Looks a job of an owner up.
     pub async fn find(&self, owner: &Owner, id: &JobId) -> Result<Option<Registered>, BusError> {
-        let found = self.store.get(key(owner, id)).await;
-        let found = found.map_err(|error| BusError::request("looking an accepted job up", error))?;
+        let failed = |error| BusError::request("looking an accepted job up", error);
+        let found = self.bus.ask(async { self.store.get(key(owner, id)).await.map_err(failed) }).await?;
         Ok(found.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 

@@ -38,11 +38,15 @@ impl Bus {
     pub async fn result(&self, job: &JobId) -> Result<Option<Bytes>, BusError> {
         let failed = |error: String| BusError::request("reading a result", error);
         let stream = self.js.get_stream_no_info(RESULTS).await.map_err(|error| failed(error.to_string()))?;
-        match stream.get_last_raw_message_by_subject(&subjects::result(job)).await {
-            Ok(message) => Ok(Some(message.payload)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(failed(error.to_string())),
-        }
+        let subject = subjects::result(job);
+        let last = async {
+            match stream.get_last_raw_message_by_subject(&subject).await {
+                Ok(message) => Ok(Some(message.payload)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(failed(error.to_string())),
+            }
+        };
+        self.ask(last).await
     }
 
     /// The outcome of a job, waiting at most `patience` for it. Nothing polls: the broker's copy of

@@ -246,7 +246,7 @@ pub const MAX_INPUT_SIDE: u32 = 4096;
 pub enum ManifestError {
     /// Not TOML, or a key is unknown or of the wrong type.
     #[error("manifest: {0}")]
-    Syntax(#[from] toml::de::Error),
+    Syntax(toml::de::Error),
     /// A value is out of its range.
     #[error("manifest key `{key}` is {value}: {expected}")]
     Value {
@@ -262,7 +262,7 @@ pub enum ManifestError {
 impl Manifest {
     /// Reads and checks `manifest.toml`.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
-        let manifest: Manifest = toml::from_str(text)?;
+        let manifest: Manifest = toml::from_str(text).map_err(ManifestError::Syntax)?;
         manifest.check()?;
         Ok(manifest)
     }

@@ -145,3 +145,22 @@ fn a_nats_that_hangs_does_not_pile_up_memory() {
             && metric(&fleet.url("/metrics"), "shoal_gateway_in_flight_bytes") == 0.0
     });
 }
+
+#[test]
+fn a_nats_that_hangs_is_told_from_one_that_is_slow_and_asked_now_and_then() {
+    let fleet = Fleet::start(FleetPlan::default());
+    let jobs = fleet.url("/jobs");
+    assert_eq!(http::get(&jobs).status, 200);
+    fleet.nats.signal_node(0, Signal::STOP);
+    let is_told = || {
+        let answer = http::get(&jobs);
+        assert_eq!(answer.status, 503, "{answer:?}");
+        answer.json()["error"]["message"].as_str().unwrap_or_default().contains("does not answer")
+    };
+    eventually("the gateway notices", is_told);
+    let begun = Instant::now();
+    assert!((0..20).all(|_| is_told()));
+    assert!(begun.elapsed() < Duration::from_secs(50), "each of 20 waited for itself");
+    fleet.nats.signal_node(0, Signal::CONT);
+    eventually("all recovers", || http::get(&jobs).status == 200);
+}

@@ -14,6 +14,7 @@ use warp::reply::Response;
 use super::account::answered;
 use super::{Front, Query, Route, any_of, body, error, observed, with};
 use crate::accounts::{Caller, unauthorized};
+use crate::unavailable::unavailable;
 
 /// Longest text of a field.
 const MAX_TEXT: usize = 1000;
@@ -107,7 +108,7 @@ async fn give(feedback: Feedback, owner: &Owner, front: &Front) -> Result<Shown,
     let feedback = Feedback { created, ..feedback };
     let stored = serde_json::to_vec(&feedback).unwrap_or_default();
     let kept = front.predictor.bus().keep_feedback(owner, stored).await;
-    let id = kept.map_err(crate::accounts::unavailable)?;
+    let id = kept.map_err(unavailable)?;
     front.keeper.judged(owner, &feedback.image_file_name).await;
     Ok(Shown { id, feedback })
 }
@@ -122,7 +123,7 @@ async fn list(query: &Query, caller: &Caller, front: &Front) -> Result<Vec<Shown
     }
     let bus = front.predictor.bus();
     let stored = if all { bus.all_feedback().await } else { bus.feedback_of(&caller.owner).await };
-    let stored = stored.map_err(crate::accounts::unavailable)?;
+    let stored = stored.map_err(unavailable)?;
     let read = |message: shoal_nats::listing::Stored| {
         Some(Shown { id: message.sequence, feedback: serde_json::from_slice(&message.payload).ok()? })
     };

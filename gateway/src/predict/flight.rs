@@ -131,7 +131,7 @@ impl Mission {
         // A fleet that sleeps starts a worker as soon as a job is there.
         if !inner.models.can_answer(&self.model) {
             if inner.bus.is_silent() {
-                return Err(Failure::new(FailureCode::NoCapacity, "NATS takes jobs and does not answer").into());
+                return Err(Failure::new(FailureCode::NoCapacity, "NATS takes requests and does not answer").into());
             }
             let message = format!("no worker serves model `{}` at the moment", self.model);
             return Err(Failure::new(FailureCode::NoCapacity, message).into());

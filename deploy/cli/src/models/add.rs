@@ -10,7 +10,7 @@ use shoal_worker::model::{Device, ModelSession, ModelStore, Runtime, Threads};
 /// Checks and copies a model into the store.
 pub(super) fn add(file: &Path, manifest: &Path, store: &ModelStore) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(manifest).with_context(|| manifest.display().to_string())?;
-    let mut parsed = Manifest::parse(&text)?;
+    let mut parsed = Manifest::parse(&text).with_context(|| manifest.display().to_string())?;
     let onnx = std::fs::read(file).with_context(|| file.display().to_string())?;
     let mut files: Vec<(&str, Vec<u8>)> = Vec::new();
     let mut labels = Vec::new();
