@@ -254,7 +254,7 @@ PARTS = {
     "backlog": "The digit model and a 1 KB image, 64 connections, while as many jobs of another model wait in the stream.",
     "gateways": "The digit model and a 1 KB image, 64 connections divided between the gateways, on the same cores.",
     "predictions": "The digit model and a 1 KB image that is different every time, 64 connections, runs one after the other on the same "
-                   "fleet: how many images there had been at the end of each. The shared cache holds half a million of these predictions.",
+                   "fleet: how many images there had been at the end of each. The shared cache holds a million of these predictions.",
 }
 GATEWAY_CACHE_MB = 64
 # Further columns, by what a row has.

@@ -106,8 +106,12 @@ impl Gateway {
     async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> anyhow::Result<()> {
         let Front { predictor, accounts, .. } = self.front.clone();
         let address = listener.local_addr()?;
-        // Workers answer the roll call at once; a request in between would be told that there are none.
-        let _ = tokio::time::timeout(ROLL_CALL, predictor.models().fleet().until_any_ready()).await;
+        let shared = predictor.parts().shared.clone();
+        shutdown.spawn(shared.clone().follow(shutdown.clone()));
+        // Workers answer the roll call at once; a request in between would be told that there are none. And what they
+        // have computed before would be computed again.
+        let known = async { tokio::join!(predictor.models().fleet().until_any_ready(), shared.listed()) };
+        let _ = tokio::time::timeout(ROLL_CALL, known).await;
         self.bus.check_permissions()?;
         tracing::info!(%address, nats = self.bus.url(), "gateway listening");
         notify::ready();
@@ -171,9 +175,6 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
         };
         peers.answer(news, stop).await;
     });
-
-    let shared = predictor.parts().shared.clone();
-    shutdown.spawn(shared.follow(bus.clone(), shutdown.clone()));
 
     let (listening, memory, stop) = (bus.clone(), predictor.memory().clone(), shutdown.clone());
     shutdown.spawn(async move { listening.on_forget(|model| memory.forget(model), stop).await });

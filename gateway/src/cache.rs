@@ -1,4 +1,4 @@
-//! The memory tier: predictions by key, bounded by bytes, in front of the shared bucket.
+//! The memory tier: predictions by key, bounded by bytes, in front of the shared cache.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -10,7 +10,7 @@
 //! | [`accounts`] | accounts, keys, tokens: who asks, and how much |
 //! | [`keeper`] | images kept for display |
 //! | [`webhooks`] | calls about jobs |
-//! | [`cache`] | the memory tier, in front of the shared bucket |
+//! | [`cache`] | the memory tier, in front of the shared cache |
 //! | [`flights`] | one job for all who ask the same at the same time |
 //! | `md5_together` | the MD5 that answers name, of several images at once |
 //! | [`models`] | which models exist, and who serves them |

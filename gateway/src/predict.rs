@@ -1,6 +1,6 @@
 //! The use case: an image comes in, a prediction goes out. Knows no HTTP.
 //!
-//! Memory, then the flight that may be under way for the same image, then the shared bucket, then
+//! Memory, then the flight that may be under way for the same image, then the shared cache, then
 //! the queue. A waiter exists before its job is published, and nothing polls.
 
 mod flight;

@@ -7,7 +7,7 @@ from promql import rate, ratio, series, total
 
 ANSWERED = total(rate("shoal_gateway_predictions_total"))
 SAVED = "shoal_gateway_cache_saved_inference_seconds_total"
-BUCKET = "KV_shoal_cache"
+STREAM = "CACHE"
 
 
 def share(*sources):
@@ -50,16 +50,16 @@ DASHBOARD = dashboard("shoal-cache", "Shoal / Cache", "Is work being saved, and 
                    palette={"evicted": ORANGE, "negative hit": PURPLE}),
     ),
     row(
-        "Bucket of all gateways",
-        timeseries("Size", "Bytes in the bucket, against its limit. When it is full the oldest go.", "bytes",
-                   [(f"max({series('shoal_stream_bytes', stream=BUCKET)}) or vector(0)", "used"),
-                    (f"max({series('shoal_stream_max_bytes', stream=BUCKET)}) or vector(0)", "limit")],
+        "Shared by all gateways",
+        timeseries("Size", "Bytes of predictions, against the stream's limit. When it is full the oldest go.", "bytes",
+                   [(f"max({series('shoal_stream_bytes', stream=STREAM)}) or vector(0)", "used"),
+                    (f"max({series('shoal_stream_max_bytes', stream=STREAM)}) or vector(0)", "limit")],
                    palette={"used": BLUE}, limit="limit"),
-        timeseries("Predictions kept", "Entries in the bucket.", "short",
-                   [(f"max({series('shoal_stream_messages', stream=BUCKET)}) or vector(0)", "entries")],
+        timeseries("Predictions kept", "Predictions in the stream.", "short",
+                   [(f"max({series('shoal_stream_messages', stream=STREAM)}) or vector(0)", "entries")],
                    palette={"entries": BLUE}),
-        timeseries("Writes", "Predictions a second that came into the bucket.", "ops",
-                   [(f"max({rate('shoal_stream_published_total', stream=BUCKET)}) or vector(0)", "written")],
+        timeseries("Writes", "Predictions a second that came into the stream.", "ops",
+                   [(f"max({rate('shoal_stream_published_total', stream=STREAM)}) or vector(0)", "written")],
                    palette={"written": SKY}),
     ),
 ], part="gateway")

@@ -5,7 +5,7 @@ from panels import bars, dashboard, limits, row, stat, table, thresholds, timese
 from promql import rate, same, series, total
 
 SHADES = {f"/{lane}/": colour for lane, colour in LANES.items()}
-STREAMS = {"JOBS": ORANGE, "RESULTS": SKY, "DEAD": VERMILION, "KV_shoal_cache": BLUE, "OBJ_shoal_uploads": PURPLE}
+STREAMS = {"JOBS": ORANGE, "RESULTS": SKY, "DEAD": VERMILION, "CACHE": BLUE, "OBJ_shoal_uploads": PURPLE}
 BYTES = same("shoal_stream_bytes", "stream")
 MAX_BYTES = same("shoal_stream_max_bytes", "stream")
 DELIVERED = f"max by (model, lane) ({rate('shoal_queue_delivered_total')})"

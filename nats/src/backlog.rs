@@ -9,10 +9,10 @@ use shoal_shared::names::{Lane, ModelName};
 
 use crate::connect::{Bus, BusError};
 use crate::subjects;
-use crate::topology::{DEAD, JOBS, RESULTS};
+use crate::topology::{CACHE, DEAD, JOBS, RESULTS};
 
 /// Streams that people look at.
-const REPORTED: [&str; 5] = [JOBS, RESULTS, DEAD, "KV_shoal_cache", "OBJ_shoal_uploads"];
+const REPORTED: [&str; 5] = [JOBS, RESULTS, DEAD, CACHE, "OBJ_shoal_uploads"];
 
 /// The state of one lane.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

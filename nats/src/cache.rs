@@ -1,22 +1,22 @@
-//! The tier of the prediction cache that all gateways and workers share: a key-value bucket.
+//! The tier of the prediction cache that all gateways and workers share: a stream, and where everything in it is.
 
-mod filter;
 mod index;
+mod places;
 mod written;
 
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::kv::Store;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use shoal_shared::codec;
 use shoal_shared::digest::{CacheKey, ModelDigest};
 use shoal_shared::names::NodeId;
 use shoal_shared::prediction::Prediction;
 use shoal_shared::process::shutdown::Shutdown;
+use shoal_shared::{codec, headers};
 
 use crate::connect::{Bus, BusError};
 use crate::subjects;
@@ -24,62 +24,78 @@ use crate::topology::CACHE;
 use index::Index;
 use written::Written;
 
-/// The shared bucket. Cheap to clone.
+/// The shared tier. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedCache {
-    store: Store,
+    bus: Bus,
     js: Context,
+    stream: Stream<()>,
     index: Index,
     written: Written,
 }
 
-/// A prediction on its way into the bucket.
-#[must_use = "whether it was stored is known only to whoever asks"]
-pub struct Write(PublishAckFuture);
+/// A prediction on its way into the stream.
+#[must_use = "nobody finds what is not waited for"]
+pub struct Write {
+    stored: PublishAckFuture,
+    fingerprint: u64,
+    written: Written,
+}
 
 impl Write {
-    /// Waits for the broker's word that it is stored.
+    /// Waits for the broker's word that it is stored, and tells everybody where.
     pub async fn stored(self) -> Result<(), BusError> {
-        self.0.await.map(drop).map_err(|error| BusError::request("writing the cache", error))
+        let stored = self.stored.await.map_err(|error| BusError::request("writing the cache", error))?;
+        self.written.tell((self.fingerprint, stored.sequence)).await;
+        Ok(())
     }
 }
 
 impl SharedCache {
-    /// Opens the provisioned bucket.
+    /// Opens the provisioned stream.
     pub async fn open(bus: &Bus) -> Result<Self, BusError> {
-        let store = bus.lookup(&format!("bucket {CACHE}"), || bus.js.get_key_value(CACHE)).await?;
+        let what = format!("stream {CACHE}");
+        bus.lookup(&what, || bus.js.get_stream(CACHE)).await?;
+        let stream = bus.js.get_stream_no_info(CACHE).await.map_err(|error| BusError::request(&what, error))?;
         let index = Index::new(bus.topology.max_cache_bytes);
-        Ok(Self { store, js: bus.js.clone(), index, written: Written::new(bus.client.clone()) })
+        Ok(Self { bus: bus.clone(), js: bus.js.clone(), stream, index, written: Written::new(bus.client.clone()) })
     }
 
-    /// Keeps up with what is in the bucket, so that [`SharedCache::may_hold`] knows, until shutdown.
-    pub async fn follow(self, bus: Bus, shutdown: Shutdown) {
-        self.index.follow(&bus, &self.store, &shutdown).await;
+    /// Keeps up with what is in the stream until shutdown. Without it nothing is ever found.
+    pub async fn follow(self, shutdown: Shutdown) {
+        self.index.follow(&self.bus, &shutdown).await;
     }
 
-    /// Whether it is worth asking for a key. `false` is as good as [`SharedCache::get`] finding nothing, for
-    /// the price of a look into memory; without [`SharedCache::follow`] it is never said.
-    pub fn may_hold(&self, key: &CacheKey) -> bool {
-        self.index.may_hold(key)
+    /// Waits until everything is known that was stored before the present connection was made.
+    pub async fn listed(&self) {
+        self.index.listed(&self.bus).await;
     }
 
-    /// The prediction under `key`. What another release wrote counts as absent.
+    /// The prediction under `key`, as far as it is known here. What another release wrote counts as absent.
     pub async fn get(&self, key: &CacheKey) -> Result<Option<Prediction>, BusError> {
-        let found = self.store.get(key.to_string()).await;
-        let bytes = found.map_err(|error| BusError::request("reading the cache", error))?;
-        Ok(bytes.and_then(|bytes| codec::decode(&bytes).ok()))
+        let Some(sequence) = self.index.find(key) else { return Ok(None) };
+        match self.stream.direct_get(sequence).await {
+            Ok(stored) if is_of(&stored, key) => Ok(codec::decode(&stored.payload).ok()),
+            // Its fingerprint is another one's, too.
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BusError::request("reading the cache", error)),
+        }
     }
 
     /// Sends a prediction to be stored. What the same connection sends next reaches the broker behind it.
     pub async fn put(&self, key: &CacheKey, prediction: &Prediction) -> Result<Write, BusError> {
         let bytes = codec::encode(prediction).map_err(|error| BusError::request("encoding a prediction", error))?;
-        let message = PublishMessage::build().payload(bytes.into());
-        let sent = self.js.send_publish(format!("$KV.{CACHE}.{key}"), message).await;
-        let sent = sent.map_err(|error| BusError::request("writing the cache", error))?;
-        // Behind the write: whoever hears of it finds it.
-        self.written.tell(key.fingerprint()).await;
-        Ok(Write(sent))
+        let message = PublishMessage::build().payload(bytes.into()).header(headers::IMAGE, key.image.to_string());
+        let sent = self.js.send_publish(subjects::cached(&key.model), message).await;
+        let stored = sent.map_err(|error| BusError::request("writing the cache", error))?;
+        Ok(Write { stored, fingerprint: key.fingerprint(), written: self.written.clone() })
     }
+}
+
+fn is_of(stored: &StreamMessage, key: &CacheKey) -> bool {
+    let image = stored.headers.get(headers::IMAGE).map(|image| image.as_str());
+    subjects::parse_cached(&stored.subject) == Some(key.model.as_str()) && image == Some(&*key.image.to_string())
 }
 
 /// What one gateway's memory holds.
@@ -95,9 +111,9 @@ pub struct MemoryStats {
     pub answered: [u64; 4],
 }
 
-/// What the shared bucket holds.
+/// What the shared tier holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BucketStats {
+pub struct SharedStats {
     /// Predictions.
     pub entries: u64,
     /// Bytes on disk.
@@ -111,14 +127,13 @@ impl Bus {
     /// Forgets cached predictions everywhere: of one model digest, or all.
     pub async fn purge_cache(&self, model: Option<&ModelDigest>) -> Result<u64, BusError> {
         let failed = |error: String| BusError::request("purging the cache", error);
-        let stream =
-            self.js.get_stream_no_info(format!("KV_{CACHE}")).await.map_err(|error| failed(error.to_string()))?;
+        let stream = self.js.get_stream_no_info(CACHE).await.map_err(|error| failed(error.to_string()))?;
         let purged = match model {
-            Some(digest) => stream.purge().filter(format!("$KV.{CACHE}.{digest}.>")).await,
+            Some(digest) => stream.purge().filter(subjects::cached(digest)).await,
             None => stream.purge().await,
         };
         let purged = purged.map_err(|error| failed(error.to_string()))?.purged;
-        // After the bucket: a gateway that has forgotten must not find it there again.
+        // After the stream: a gateway that has forgotten must not find it there again.
         let payload = model.map(|digest| digest.as_str().as_bytes().to_vec()).unwrap_or_default();
         self.send(subjects::FORGET.into(), payload).await?;
         self.flush().await;
@@ -138,12 +153,12 @@ impl Bus {
         }
     }
 
-    /// What the shared bucket holds.
-    pub async fn cache_stats(&self) -> Result<BucketStats, BusError> {
+    /// What the shared tier holds.
+    pub async fn cache_stats(&self) -> Result<SharedStats, BusError> {
         let failed = |error: String| BusError::request("reading the cache's state", error);
-        let stream = self.js.get_stream(format!("KV_{CACHE}")).await.map_err(|error| failed(error.to_string()))?;
+        let stream = self.js.get_stream(CACHE).await.map_err(|error| failed(error.to_string()))?;
         let state = &stream.cached_info().state;
-        Ok(BucketStats { entries: state.messages, bytes: state.bytes })
+        Ok(SharedStats { entries: state.messages, bytes: state.bytes })
     }
 
     /// What every gateway's memory holds, by those that answer in time.

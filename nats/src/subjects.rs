@@ -1,5 +1,6 @@
 //! Every subject of the fleet, built and parsed in one place.
 
+use shoal_shared::digest::ModelDigest;
 use shoal_shared::names::{JobId, Lane, ModelName, NodeId};
 
 /// Where jobs of a model and lane are published, and what their consumer filters on.
@@ -110,7 +111,17 @@ pub fn claim(gateway: &NodeId) -> String {
 /// Tells every gateway to forget cached predictions: of one model digest, or all when empty.
 pub const FORGET: &str = "shoal.cache.forget";
 
-/// Tells every gateway what has been written into the shared bucket: fingerprints of keys, eight bytes each.
+/// Where predictions of a model are stored for everybody.
+pub fn cached(model: &ModelDigest) -> String {
+    format!("cache.{model}")
+}
+
+/// The model's digest, of such a subject.
+pub fn parse_cached(subject: &str) -> Option<&str> {
+    subject.strip_prefix("cache.")
+}
+
+/// Tells gateways and workers what has been stored there: fingerprint of the key and sequence, sixteen bytes each.
 pub const CACHE_WRITTEN: &str = "shoal.cache.written";
 
 /// Asks every gateway what its memory holds.
@@ -189,7 +200,7 @@ mod tests {
         assert!(may_reply_to(&mine));
         assert_eq!(parse_reply(&mine), Some(job));
         for bad in [
-            "$KV.shoal_cache.x",
+            "cache.x",
             "$JS.API.STREAM.DELETE.JOBS",
             "jobs.m.bulk",
             "_INBOX.>",

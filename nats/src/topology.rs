@@ -20,8 +20,8 @@ pub const RESULTS: &str = "RESULTS";
 pub const DEAD: &str = "DEAD";
 /// The broker's advisories about exhausted jobs.
 pub const ADVISORIES: &str = "JOBS_ADVISORIES";
-/// Bucket of the shared cache tier.
-pub const CACHE: &str = "shoal_cache";
+/// Predictions for every gateway and worker.
+pub const CACHE: &str = "CACHE";
 /// Bucket of attempts on jobs that came back.
 pub const ATTEMPTS: &str = "shoal_attempts";
 /// Bucket of accepted asynchronous jobs.
@@ -74,8 +74,8 @@ pub struct TopologyConfig {
     /// How long cached predictions are kept.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// Most bytes of cached predictions; beyond, the oldest go. For every byte of small ones the server takes up to
-    /// four of memory, because each has a subject of its own.
+    /// Most bytes of cached predictions; beyond, the oldest go. Gateways and workers take eight bytes of memory for each
+    /// prediction, a fortieth of that at most.
     pub max_cache_bytes: i64,
     /// Digest that identifies images in cache keys; the same for gateways and workers.
     pub digest: DigestKind,
@@ -104,7 +104,7 @@ impl Default for TopologyConfig {
             max_deliver: 50,
             result_ttl: Duration::from_secs(3600),
             cache_ttl: Duration::from_secs(24 * 3600),
-            max_cache_bytes: 128 << 20,
+            max_cache_bytes: 256 << 20,
             digest: DigestKind::Sha256,
             max_upload_bytes: 2 << 30,
             max_model_bytes: 4 << 30,
@@ -212,18 +212,14 @@ impl TopologyConfig {
         }
     }
 
-    /// A key-value bucket by hand: buckets made by the client refuse writes when full, this one
-    /// drops the oldest entries.
+    /// A subject for each model, not for each image: gateways and workers know where a prediction is.
     fn cache(&self) -> Config {
         Config {
-            max_messages_per_subject: 1,
             max_age: self.cache_ttl,
             max_bytes: self.max_cache_bytes,
             max_message_size: 64 * 1024,
             discard: DiscardPolicy::Old,
-            allow_rollup: true,
-            deny_delete: true,
-            ..self.base(&format!("KV_{CACHE}"), "Predictions by model and image", vec![format!("$KV.{CACHE}.>")])
+            ..self.base(CACHE, "Predictions by model", vec!["cache.*".into()])
         }
     }
 

@@ -267,9 +267,9 @@ fn key(image: &[u8]) -> CacheKey {
     CacheKey { model: digest(), image: ImageKey::Sha256(ImageSha256::of(image)) }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let patience = async {
-        while !holds() {
+        while !holds().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -277,34 +277,54 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn whoever_follows_the_cache_knows_what_is_not_there() {
+async fn whoever_follows_the_cache_knows_where_everything_is() {
     let mut server = NatsServer::start();
     let bus = bus(&server, TopologyConfig::default()).await;
     bus.ensure(&[model()]).await.unwrap();
     let (writer, reader) = (SharedCache::open(&bus).await.unwrap(), SharedCache::open(&bus).await.unwrap());
-    writer.put(&key(b"before"), &prediction()).await.unwrap().stored().await.unwrap();
-    assert!(reader.may_hold(&key(b"never")), "who does not follow knows nothing");
+    let store = async |name: &[u8]| writer.put(&key(name), &prediction()).await.unwrap().stored().await.unwrap();
+    let holds = async |name: &[u8]| reader.get(&key(name)).await.unwrap().is_some();
+    store(b"before").await;
+    assert!(!holds(b"before").await, "who does not follow knows nothing");
     let shutdown = Shutdown::new();
-    shutdown.spawn(reader.clone().follow(bus.clone(), shutdown.clone()));
-    until("the listing ends", || !reader.may_hold(&key(b"never"))).await;
-    assert!(reader.may_hold(&key(b"before")));
-    writer.put(&key(b"after"), &prediction()).await.unwrap().stored().await.unwrap();
-    until("a new prediction is heard of", || reader.may_hold(&key(b"after"))).await;
+    shutdown.spawn(reader.clone().follow(shutdown.clone()));
+    reader.listed().await;
+    assert_eq!(reader.get(&key(b"before")).await.unwrap(), Some(prediction()));
+    store(b"after").await;
+    until("a new prediction is heard of", async || holds(b"after").await).await;
     // Many at once are told of together, and all of them.
-    let many: Vec<_> = (0..500u32).map(|n| key(&n.to_le_bytes())).collect();
-    for key in &many {
-        drop(writer.put(key, &prediction()).await.unwrap());
+    let many: Vec<_> = (0..500u32).map(u32::to_le_bytes).collect();
+    futures_util::future::join_all(many.iter().map(|name| store(name))).await;
+    for name in &many {
+        until("all are heard of", async || holds(name).await).await;
     }
-    until("all are heard of", || many.iter().all(|key| reader.may_hold(key))).await;
-    assert_eq!(reader.get(&key(b"after")).await.unwrap(), Some(prediction()));
-    assert!(!reader.may_hold(&key(b"never")));
+    assert!(!holds(b"never").await);
+    // The same key once more: the later one counts.
+    let later = Prediction { infer_us: 7, ..prediction() };
+    writer.put(&key(b"before"), &later).await.unwrap().stored().await.unwrap();
+    until("the later one is found", async || reader.get(&key(b"before")).await.unwrap() == Some(later.clone())).await;
 
-    // What is written while the connection is down is not heard of, so nothing is certain until it is back.
+    // A lost connection: whatever was stored meanwhile is listed by whoever comes back, all of it by a new one.
+    let mut connections = bus.connections();
+    let before = connections.borrow().count;
     server.kill();
-    until("the loss is noticed", || reader.may_hold(&key(b"never"))).await;
     server.restart();
-    until("the bucket is listed again", || !reader.may_hold(&key(b"never"))).await;
-    assert!(reader.may_hold(&key(b"before")) && reader.may_hold(&key(b"after")));
+    connections.wait_for(|now| now.up && now.count > before).await.unwrap();
+    store(b"again").await;
+    reader.listed().await;
+    until("it is heard of or listed", async || holds(b"again").await).await;
+    assert!(holds(b"before").await && holds(b"after").await);
+    let late = SharedCache::open(&bus).await.unwrap();
+    shutdown.spawn(late.clone().follow(shutdown.clone()));
+    late.listed().await;
+    assert_eq!(late.get(&key(b"again")).await.unwrap(), Some(prediction()));
+    assert_eq!(late.get(&key(b"before")).await.unwrap(), Some(later));
+
+    // What has been purged is not found, and may come again.
+    bus.purge_cache(None).await.unwrap();
+    assert!(!holds(b"before").await);
+    store(b"before").await;
+    until("it is found again", async || holds(b"before").await).await;
     shutdown.order();
     shutdown.finished().await;
 }
@@ -328,7 +348,7 @@ async fn of_several_gateways_one_computes_an_image_and_the_others_know_which() {
         let homes: Vec<_> = (0..3).map(|at| home(at, key).unwrap_or_else(|| gateways[at].0.me().clone())).collect();
         homes.iter().all(|home| *home == homes[0])
     };
-    until("all know of each other", || keys.iter().all(agreed)).await;
+    until("all know of each other", async || keys.iter().all(agreed)).await;
     assert!((0..3).all(|at| keys.iter().any(|key| home(at, key).is_none())), "each is home to some");
 
     for key in &keys {

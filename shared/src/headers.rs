@@ -20,6 +20,8 @@ pub const OBJECT: &str = "Shoal-Object";
 pub const CACHE: &str = "Shoal-Cache";
 /// `1`: an attempt that fails is answered with its failure, and not repeated.
 pub const ATTEMPTS: &str = "Shoal-Attempts";
+/// Of a cached prediction, not of a job: the image's digest in hex.
+pub const IMAGE: &str = "Shoal-Image";
 /// The id that the client gave its request.
 pub const REQUEST: &str = "Shoal-Request";
 /// W3C trace context.

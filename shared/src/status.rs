@@ -28,7 +28,7 @@ pub struct Status {
 pub struct BySource {
     /// The gateway's memory.
     pub hit: f64,
-    /// The shared bucket.
+    /// The shared cache.
     pub shared: f64,
     /// Somebody else's job.
     pub coalesced: f64,

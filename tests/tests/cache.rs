@@ -150,7 +150,7 @@ fn a_purge_reaches_every_gateway() {
     assert_eq!([first.as_str(), &again, &other_again], ["MISS", "HIT", "HIT"]);
     assert!(known(&other), "{other}");
     let stats = shoal(&["cache", "stats"]);
-    assert!(stats.contains("shared bucket: 1 predictions"), "{stats}");
+    assert!(stats.contains("shared cache: 1 predictions"), "{stats}");
     assert_eq!(stats.matches("1 hit").count(), 2, "{stats}");
     for scope in [&["cache", "purge"][..], &["cache", "purge", "--model", "digits"]] {
         assert!(shoal(scope).contains("forgot 1 "));

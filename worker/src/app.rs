@@ -83,6 +83,7 @@ impl Worker {
             budget,
             origin,
         };
+        background.spawn(means.cache.clone().follow(background.clone()));
         let ordered = match &means.config.served_models()[..] {
             [_] => watch::channel(None).1,
             _ => follow_orders(&means.bus, means.config.model.clone(), means.id.clone(), &background),

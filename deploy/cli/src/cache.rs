@@ -24,9 +24,9 @@ pub struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What the shared bucket and every gateway's memory hold
+    /// What the shared cache and every gateway's memory hold
     Stats,
-    /// Forget cached predictions, in the bucket and in every gateway
+    /// Forget cached predictions, in the shared cache and in every gateway
     Purge {
         /// Only those of this model, as its workers serve it now
         #[arg(long)]
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn stats(bus: &Bus) -> anyhow::Result<()> {
     let bucket = bus.cache_stats().await?;
-    println!("shared bucket: {} predictions, {} bytes", bucket.entries, bucket.bytes);
+    println!("shared cache: {} predictions, {} bytes", bucket.entries, bucket.bytes);
     for memory in bus.memory_stats().await? {
         let [hit, shared, coalesced, miss] = memory.answered;
         println!(
@@ -70,7 +70,7 @@ async fn purge(bus: &Bus, model: Option<ModelName>) -> anyhow::Result<()> {
             purged += bus.purge_cache(Some(&pushed.digest)).await?;
         }
         println!(
-            "forgot {purged} predictions of {} versions in the shared bucket, and told every gateway",
+            "forgot {purged} predictions of {} versions in the shared cache, and told every gateway",
             versions.len()
         );
         return Ok(());
@@ -93,6 +93,6 @@ async fn purge(bus: &Bus, model: Option<ModelName>) -> anyhow::Result<()> {
         }
     };
     let purged = bus.purge_cache(digest.as_ref()).await?;
-    println!("forgot {purged} predictions in the shared bucket, and told every gateway");
+    println!("forgot {purged} predictions in the shared cache, and told every gateway");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One flight: the shared bucket, then the queue, then the answer on the inbox.
+//! One flight: the shared cache, then the queue, then the answer on the inbox.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +16,9 @@ use super::{Ask, Inner, Source};
 use crate::admission::{Knock, Refusal, first_guess};
 use crate::cache::Entry;
 use crate::md5_together::ComingMd5;
+
+/// How long a flight waits, after a lost connection, to know what has been stored meanwhile.
+const LISTING: Duration = Duration::from_secs(2);
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -62,7 +65,6 @@ impl Mission {
 
     async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Refusal> {
         if self.by_cache
-            && inner.shared.may_hold(&self.key)
             && let Some(prediction) = self.look_up(inner).await
         {
             let entry = self.keep(inner, prediction, self.md5());
@@ -80,13 +82,19 @@ impl Mission {
         Ok(Landed::Answered { entry, source: Source::Miss, served: Some(outcome.served), published: Some(published) })
     }
 
-    /// A slow bucket must not make a request slower than computing.
+    /// A slow broker must not make a request slower than computing.
     async fn look_up(&self, inner: &Inner) -> Option<Prediction> {
         if !inner.bus.is_up() {
             return None;
         }
         let found = inner.shared.get(&self.key);
         tokio::time::timeout(inner.config.cache.shared_budget, found).await.ok()?.ok()?
+    }
+
+    /// What was stored while the connection was down is known in a moment.
+    async fn look_up_after_reconnect(&self, inner: &Inner) -> Option<Prediction> {
+        let _ = tokio::time::timeout(LISTING, inner.shared.listed()).await;
+        self.look_up(inner).await
     }
 
     /// With several gateways: waits for the one that is already computing this image, if any.
@@ -180,7 +188,7 @@ impl Mission {
                     if changed.is_err() {
                         return Err(Failure::new(FailureCode::NoCapacity, "the connection to NATS was closed").into());
                     }
-                    if inner.bus.is_up() && let Some(prediction) = self.look_up(inner).await {
+                    if inner.bus.is_up() && let Some(prediction) = self.look_up_after_reconnect(inner).await {
                         cleanup.disarm();
                         return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish, md5));
                     }

@@ -90,7 +90,7 @@ impl Predictor {
         self.0.metrics.rollout.answered(&of.served, took, is_error);
     }
 
-    /// One version's answer: from memory, from whoever is asking the same, from the bucket, from a worker.
+    /// One version's answer: from memory, from whoever is asking the same, from the shared cache, from a worker.
     pub(super) async fn answer_by(&self, ask: &Ask, of: &Candidate, errand: Errand) -> Result<Answered, Refusal> {
         let key = CacheKey { model: of.digest.clone(), image: ask.digest };
         let by_cache = !ask.caching.no_cache && !ask.caching.no_store;

@@ -1,11 +1,10 @@
-//! Telling gateways what has been written into the bucket. One prediction is told at once; under load, those of a few
-//! milliseconds are told together, so that what another gateway costs does not grow with every image.
+//! Telling gateways and workers what has been stored, and where. One prediction is told at once; under load, those of a
+//! few milliseconds are told together, so that what another gateway costs does not grow with every image.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::subjects;
@@ -13,8 +12,11 @@ use crate::subjects;
 /// How long predictions are collected after one has been told. A gateway that has not heard of one yet has it
 /// computed again.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// Bytes of a fingerprint on the wire, little endian.
-const BYTES: usize = size_of::<u64>();
+/// Bytes of one on the wire: fingerprint and sequence, little endian.
+const BYTES: usize = 2 * size_of::<u64>();
+
+/// The fingerprint of a key, and the sequence of its prediction in the stream.
+pub(super) type Place = (u64, u64);
 
 /// Tells of writes. Cheap to clone.
 #[derive(Clone)]
@@ -26,7 +28,7 @@ pub(super) struct Written {
 #[derive(Default)]
 struct State {
     /// Not told yet.
-    pending: Vec<u64>,
+    pending: Vec<Place>,
     /// Whether a task is there that tells what is pending.
     is_collecting: bool,
 }
@@ -37,19 +39,18 @@ impl Written {
         Self { client, state: Arc::default() }
     }
 
-    /// Tells of a key, by its fingerprint. A lone one is on its way when this returns, behind what the connection was
-    /// given before.
-    pub(super) async fn tell(&self, fingerprint: u64) {
+    /// Tells of a prediction. A lone one is on its way when this returns.
+    pub(super) async fn tell(&self, place: Place) {
         {
             let mut state = self.state.lock();
             if state.is_collecting {
-                state.pending.push(fingerprint);
+                state.pending.push(place);
                 return;
             }
             state.is_collecting = true;
         }
         tokio::spawn(self.clone().collect());
-        self.publish(&[fingerprint]).await;
+        self.publish(&[place]).await;
     }
 
     /// Tells what comes together, until nothing comes.
@@ -69,15 +70,17 @@ impl Written {
     }
 
     /// A loss costs a computation.
-    async fn publish(&self, fingerprints: &[u64]) {
-        let payload: Vec<u8> = fingerprints.iter().flat_map(|print| print.to_le_bytes()).collect();
+    async fn publish(&self, places: &[Place]) {
+        let numbers = places.iter().flat_map(|(print, sequence)| [print, sequence]);
+        let payload: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
         if let Err(error) = self.client.publish(subjects::CACHE_WRITTEN, payload.into()).await {
-            tracing::debug!(%error, "gateways were not told of cached predictions");
+            tracing::debug!(%error, "others were not told of cached predictions");
         }
     }
 }
 
 /// Reads what [`Written`] tells.
-pub(super) fn fingerprints(payload: &Bytes) -> impl Iterator<Item = u64> {
-    payload.as_chunks::<BYTES>().0.iter().map(|raw| u64::from_le_bytes(*raw))
+pub(super) fn read(payload: &[u8]) -> impl Iterator<Item = Place> {
+    let number = |raw: &[u8]| raw.first_chunk().map_or(0, |raw| u64::from_le_bytes(*raw));
+    payload.as_chunks::<BYTES>().0.iter().map(move |raw| (number(raw), number(&raw[BYTES / 2..])))
 }
