@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use prometheus::Registry;
 use shoal_nats::Bus;
-use shoal_nats::cache::{MemoryStats, SharedCache};
+use shoal_nats::cache::{self, MemoryStats, SharedCache};
 use shoal_nats::catalog::Catalog;
 use shoal_nats::claims::Claims;
 use shoal_nats::peers::Peers;
@@ -75,7 +75,7 @@ impl Gateway {
         let models = Models::new(bus.clone(), fleet, versions, config.default_model.clone(), config.rollout);
         let evictions = metrics.evictions.clone();
         let predictor = Predictor::new(Parts {
-            shared: SharedCache::open(&bus).await?,
+            shared: SharedCache::open(&bus, cache::ALL).await?,
             uploads: Uploads::open(&bus).await?,
             memory: MemoryCache::new(&config.cache, move || evictions.inc()),
             config: config.clone(),

@@ -24,6 +24,12 @@ use crate::topology::CACHE;
 use index::Index;
 use written::Written;
 
+/// Predictions that a gateway keeps in mind where to find, eight bytes each, if there are so many.
+pub const ALL: usize = 4 << 20;
+/// Those that a worker does. Gateways look before they publish: workers only for jobs that others have published, or that
+/// come once more.
+pub const LATEST: usize = 1 << 17;
+
 /// The shared tier. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedCache {
@@ -52,12 +58,12 @@ impl Write {
 }
 
 impl SharedCache {
-    /// Opens the provisioned stream.
-    pub async fn open(bus: &Bus) -> Result<Self, BusError> {
+    /// Opens the provisioned stream; [`ALL`] or [`LATEST`] of the predictions in it will be found.
+    pub async fn open(bus: &Bus, most: usize) -> Result<Self, BusError> {
         let what = format!("stream {CACHE}");
         bus.lookup(&what, || bus.js.get_stream(CACHE)).await?;
         let stream = bus.js.get_stream_no_info(CACHE).await.map_err(|error| BusError::request(&what, error))?;
-        let index = Index::new(bus.topology.max_cache_bytes);
+        let index = Index::new(bus.topology.max_cache_bytes, most);
         Ok(Self { bus: bus.clone(), js: bus.js.clone(), stream, index, written: Written::new(bus.client.clone()) })
     }
 

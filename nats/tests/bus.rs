@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use shoal_nats::cache::SharedCache;
+use shoal_nats::cache::{self, SharedCache};
 use shoal_nats::claims::Claims;
 use shoal_nats::delivery::Delivery;
 use shoal_nats::peers::Peers;
@@ -281,7 +281,8 @@ async fn whoever_follows_the_cache_knows_where_everything_is() {
     let mut server = NatsServer::start();
     let bus = bus(&server, TopologyConfig::default()).await;
     bus.ensure(&[model()]).await.unwrap();
-    let (writer, reader) = (SharedCache::open(&bus).await.unwrap(), SharedCache::open(&bus).await.unwrap());
+    let (writer, reader) =
+        (SharedCache::open(&bus, cache::LATEST).await.unwrap(), SharedCache::open(&bus, cache::LATEST).await.unwrap());
     let store = async |name: &[u8]| writer.put(&key(name), &prediction()).await.unwrap().stored().await.unwrap();
     let holds = async |name: &[u8]| reader.get(&key(name)).await.unwrap().is_some();
     store(b"before").await;
@@ -314,7 +315,7 @@ async fn whoever_follows_the_cache_knows_where_everything_is() {
     reader.listed().await;
     until("it is heard of or listed", async || holds(b"again").await).await;
     assert!(holds(b"before").await && holds(b"after").await);
-    let late = SharedCache::open(&bus).await.unwrap();
+    let late = SharedCache::open(&bus, cache::LATEST).await.unwrap();
     shutdown.spawn(late.clone().follow(shutdown.clone()));
     late.listed().await;
     assert_eq!(late.get(&key(b"again")).await.unwrap(), Some(prediction()));

@@ -9,7 +9,7 @@ use prometheus::Registry;
 use shoal_nats::Bus;
 use shoal_nats::attempts::Attempts;
 use shoal_nats::bundles::Bundles;
-use shoal_nats::cache::SharedCache;
+use shoal_nats::cache::{self, SharedCache};
 use shoal_nats::catalog::Catalog;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::NodeId;
@@ -73,7 +73,7 @@ impl Worker {
         let loader = Loader { runtime, store, bundles, budget: budget.clone(), wanted, measured };
         let means = Means {
             config: Arc::new(config),
-            cache: SharedCache::open(&bus).await?,
+            cache: SharedCache::open(&bus, cache::LATEST).await?,
             uploads: Uploads::open(&bus).await?,
             attempts: Attempts::open(&bus).await?,
             id,

@@ -27,8 +27,6 @@ use crate::topology::CACHE;
 
 /// Bytes that the smallest prediction takes in the stream: bounds how many there can be.
 const SMALLEST: usize = 256;
-/// Most places that are kept in mind, whatever the stream's size.
-const MOST: usize = 4 << 20;
 /// Listed once more after a lost connection: what others wrote and could not say in time.
 const OVERLAP: u64 = 16 << 10;
 /// Pause before listing again when it failed.
@@ -38,15 +36,16 @@ const LIST_AGAIN: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Index {
     places: Arc<Mutex<Places>>,
+    most: usize,
     /// The connection whose listing is complete; 0 while none is.
     listed: Arc<watch::Sender<u64>>,
 }
 
 impl Index {
-    /// Knows nothing yet.
-    pub(super) fn new(stream_bytes: i64) -> Self {
-        let most = usize::try_from(stream_bytes).map_or(MOST, |bytes| (bytes / SMALLEST).min(MOST));
-        Self { places: Arc::new(Mutex::new(Places::new(most))), listed: Arc::default() }
+    /// Knows nothing yet, and never more places than `most` or than the stream has.
+    pub(super) fn new(stream_bytes: i64, most: usize) -> Self {
+        let most = usize::try_from(stream_bytes).map_or(most, |bytes| (bytes / SMALLEST).min(most));
+        Self { places: Arc::new(Mutex::new(Places::new(most))), most, listed: Arc::default() }
     }
 
     /// Where a prediction may be.
@@ -104,7 +103,8 @@ impl Index {
             tracing::info!("the cache has begun anew");
             self.places.lock().clear();
         }
-        let start = if last < known { 1 } else { (known + 1).saturating_sub(OVERLAP).max(1) };
+        let new = if last < known { 1 } else { (known + 1).saturating_sub(OVERLAP) };
+        let start = new.max(last.saturating_sub(self.most as u64)).max(1);
         if start <= last {
             self.list(&stream, start, bus).await.map_err(|error| failed(&error))?;
         }
