@@ -85,7 +85,7 @@ pub struct Caching {
 pub enum Source {
     /// This gateway's memory.
     Hit,
-    /// The bucket that all share.
+    /// What all share.
     Shared,
     /// Somebody else's job, already under way.
     Coalesced,

@@ -74,7 +74,7 @@ DASHBOARD = dashboard("shoal-queue", "Shoal / Queue", "What waits, for how long,
     ),
     row(
         "Streams",
-        bars("Filled", "Bytes of what a stream may hold; 0 without a limit. The cache's bucket is meant to be full.",
+        bars("Filled", "Bytes of what a stream may hold; 0 without a limit. The cache is meant to be full.",
              "percentunit", [(f"{BYTES} / ({MAX_BYTES} > 0) or {BYTES} * 0", "{{stream}}")], top=1,
              steps=limits(0.8, 0.95)),
         timeseries("Bytes by stream", "What streams and buckets hold.", "bytes", [(BYTES, "{{stream}}")],

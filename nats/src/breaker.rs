@@ -83,9 +83,9 @@ impl Bus {
     pub(crate) async fn ask<T>(&self, request: impl Future<Output = Result<T, BusError>>) -> Result<T, BusError> {
         let attempt = self.breaker.attempt().ok_or(BusError::Silent)?;
         let answer = tokio::time::timeout(attempt.patience(REQUEST_TIMEOUT), request).await;
-        let answer = answer.map_err(|_| BusError::Silent)?;
-        // What fails soon was refused; what fails late was not answered.
-        if answer.is_ok() || attempt.begun.elapsed() < SILENCE {
+        let answer = answer.unwrap_or(Err(BusError::Silent));
+        // What fails soon was refused; what fails late was not answered, unless there is nobody to answer.
+        if answer.is_ok() || attempt.begun.elapsed() < SILENCE || !self.is_up() {
             attempt.answered();
         }
         answer

@@ -81,12 +81,14 @@ impl SharedCache {
     pub async fn get(&self, key: &CacheKey) -> Result<Option<Prediction>, BusError> {
         let Some(sequence) = self.index.find(key) else { return Ok(None) };
         match self.stream.direct_get(sequence).await {
-            Ok(stored) if is_of(&stored, key) => Ok(codec::decode(&stored.payload).ok()),
-            // Its fingerprint is another one's, too.
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(BusError::request("reading the cache", error)),
+            Ok(stored) if is_of(&stored, key) => return Ok(codec::decode(&stored.payload).ok()),
+            // Its fingerprint is another one's, too; or the stream is another one.
+            Ok(_) => {}
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+            Err(error) => return Err(BusError::request("reading the cache", error)),
         }
+        self.index.forget(key);
+        Ok(None)
     }
 
     /// Sends a prediction to be stored. What the same connection sends next reaches the broker behind it.

@@ -228,11 +228,6 @@ impl Bus {
         }
     }
 
-    /// What the server does not let this process do on subjects that start so.
-    pub(crate) fn is_denied(&self, prefix: &str) -> Option<String> {
-        self.denied.about(|what| what.contains(prefix))
-    }
-
     /// Whether the connection is up right now.
     pub fn is_up(&self) -> bool {
         self.connections.borrow().up

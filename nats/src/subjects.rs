@@ -122,7 +122,7 @@ pub fn parse_cached(subject: &str) -> Option<&str> {
 }
 
 /// Tells gateways and workers what has been stored there: fingerprint of the key and sequence, sixteen bytes each.
-pub const CACHE_WRITTEN: &str = "shoal.cache.written";
+pub const CACHE_STORED: &str = "shoal.cache.stored";
 
 /// Asks every gateway what its memory holds.
 pub const CACHE_STATS: &str = "shoal.cache.stats";

@@ -47,8 +47,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn stats(bus: &Bus) -> anyhow::Result<()> {
-    let bucket = bus.cache_stats().await?;
-    println!("shared cache: {} predictions, {} bytes", bucket.entries, bucket.bytes);
+    let shared = bus.cache_stats().await?;
+    println!("shared cache: {} predictions, {} bytes", shared.entries, shared.bytes);
     for memory in bus.memory_stats().await? {
         let [hit, shared, coalesced, miss] = memory.answered;
         println!(

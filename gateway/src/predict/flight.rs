@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use shoal_nats::peers::FlightNews;
 use shoal_nats::publish::{Image, NewJob, Refused};
 use shoal_shared::digest::{CacheKey, ImageKey, ImageMd5};
@@ -16,9 +18,6 @@ use super::{Ask, Inner, Source};
 use crate::admission::{Knock, Refusal, first_guess};
 use crate::cache::Entry;
 use crate::md5_together::ComingMd5;
-
-/// How long a flight waits, after a lost connection, to know what has been stored meanwhile.
-const LISTING: Duration = Duration::from_secs(2);
 
 /// How a flight ended.
 #[derive(Clone)]
@@ -93,7 +92,7 @@ impl Mission {
 
     /// What was stored while the connection was down is known in a moment.
     async fn look_up_after_reconnect(&self, inner: &Inner) -> Option<Prediction> {
-        let _ = tokio::time::timeout(LISTING, inner.shared.listed()).await;
+        inner.shared.listed().await;
         self.look_up(inner).await
     }
 
@@ -171,8 +170,16 @@ impl Mission {
         cleanup.sequence = Some(published.sequence);
         let publish = Published { begun, took: begun.elapsed() };
         let md5 = inner.md5s.begin(&self.key.image, &self.ask.image);
+        let mut looking: Option<BoxFuture<'_, Option<Prediction>>> = None;
         loop {
+            let found = async {
+                match &mut looking {
+                    Some(looking) => looking.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                biased;
                 outcome = waiter.answer() => {
                     cleanup.disarm();
                     let is_late = |failure: &Failure| failure.code == FailureCode::DeadlineExceeded;
@@ -183,15 +190,19 @@ impl Mission {
                     place.ended(false);
                     return Err(expired("no worker answered").into());
                 }
+                found = found => {
+                    looking = None;
+                    if let Some(prediction) = found {
+                        cleanup.disarm();
+                        return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish, md5));
+                    }
+                }
                 // An answer sent while the connection was down is lost; the prediction is not.
                 changed = connections.changed() => {
                     if changed.is_err() {
                         return Err(Failure::new(FailureCode::NoCapacity, "the connection to NATS was closed").into());
                     }
-                    if inner.bus.is_up() && let Some(prediction) = self.look_up_after_reconnect(inner).await {
-                        cleanup.disarm();
-                        return Ok((found_after_reconnect(waiter.id().clone(), prediction), publish, md5));
-                    }
+                    looking = inner.bus.is_up().then(|| self.look_up_after_reconnect(inner).boxed());
                 }
             }
         }

@@ -6,12 +6,12 @@
 //! not known here is computed again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push;
 use async_nats::jetstream::stream::Stream;
+use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use shoal_shared::digest::CacheKey;
@@ -29,28 +29,45 @@ use crate::topology::CACHE;
 const SMALLEST: usize = 256;
 /// Listed once more after a lost connection: what others wrote and could not say in time.
 const OVERLAP: u64 = 16 << 10;
-/// Pause before listing again when it failed.
-const LIST_AGAIN: Duration = Duration::from_secs(30);
+/// Nobody stores more than that between two messages that tell of it: a sequence further on is none of the stream's.
+const FAR: u64 = 1 << 24;
+/// How long the next prediction of a listing may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Pauses before listing again when it failed: doubling between these.
+const LIST_AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
 /// The places that are known. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Index {
-    places: Arc<Mutex<Places>>,
+    state: Arc<Mutex<State>>,
     most: usize,
     /// The connection whose listing is complete; 0 while none is.
     listed: Arc<watch::Sender<u64>>,
 }
 
+struct State {
+    places: Places,
+    /// When the stream was made that they are in.
+    made: Option<SystemTime>,
+}
+
 impl Index {
     /// Knows nothing yet, and never more places than `most` or than the stream has.
     pub(super) fn new(stream_bytes: i64, most: usize) -> Self {
-        let most = usize::try_from(stream_bytes).map_or(most, |bytes| (bytes / SMALLEST).min(most));
-        Self { places: Arc::new(Mutex::new(Places::new(most))), most, listed: Arc::default() }
+        let holds = usize::try_from(stream_bytes).ok().filter(|bytes| *bytes > 0).map(|bytes| bytes / SMALLEST);
+        let most = holds.map_or(most, |holds| holds.min(most));
+        let state = State { places: Places::new(most), made: None };
+        Self { state: Arc::new(Mutex::new(state)), most, listed: Arc::default() }
     }
 
     /// Where a prediction may be.
     pub(super) fn find(&self, key: &CacheKey) -> Option<u64> {
-        self.places.lock().find(key.fingerprint())
+        self.state.lock().places.find(key.fingerprint())
+    }
+
+    /// A prediction is not where it was thought to be.
+    pub(super) fn forget(&self, key: &CacheKey) {
+        self.state.lock().places.remove(key.fingerprint());
     }
 
     /// Waits until everything is known that was there when the present connection was made.
@@ -69,15 +86,7 @@ impl Index {
                 let _ = connections.wait_for(|now| !now.up || now.count != connection).await;
             };
             tokio::select! {
-                followed = self.follow_connection(bus, connection) => {
-                    if let Err(error) = followed {
-                        tracing::info!(%error, "predictions that others have made are computed again");
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(LIST_AGAIN) => {}
-                        () = shutdown.ordered() => return,
-                    }
-                }
+                () = self.follow_connection(bus, connection) => return,
                 () = lost => {}
                 () = shutdown.ordered() => return,
             }
@@ -88,32 +97,56 @@ impl Index {
         }
     }
 
-    async fn follow_connection(&self, bus: &Bus, connection: u64) -> Result<(), BusError> {
-        let failed = |error: &dyn ToString| BusError::request("listing the cache", error.to_string());
-        let known = self.places.lock().newest();
+    /// Ends with the process's connection.
+    async fn follow_connection(&self, bus: &Bus, connection: u64) {
         // Before the listing, so that nothing falls between the two.
-        let mut told = bus.client.subscribe(subjects::CACHE_WRITTEN).await.map_err(|error| failed(&error))?;
+        let known = self.state.lock().places.newest();
+        let Ok(told) = bus.client.subscribe(subjects::CACHE_STORED).await else { return };
+        let listing = async {
+            let mut pause = LIST_AGAIN.0;
+            while let Err(error) = self.catch_up(bus, known).await {
+                tracing::info!(%error, "predictions of others are computed again until they can be listed");
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(LIST_AGAIN.1);
+            }
+            self.listed.send_replace(connection);
+        };
+        tokio::join!(self.hear(told), listing);
+    }
+
+    async fn hear(&self, mut told: Subscriber) {
+        while let Some(message) = told.next().await {
+            let places = &mut self.state.lock().places;
+            for (print, sequence) in written::read(&message.payload) {
+                if sequence.saturating_sub(places.newest()) < FAR {
+                    places.add(print, sequence);
+                }
+            }
+        }
+    }
+
+    /// Learns what is there beyond a sequence that is known.
+    async fn catch_up(&self, bus: &Bus, known: u64) -> Result<(), BusError> {
+        let failed = |error: &dyn ToString| BusError::request("listing the cache", error.to_string());
         let stream = bus.js.get_stream(CACHE).await.map_err(|error| failed(&error))?;
-        // The answer came after any complaint about the subscription.
-        if let Some(denied) = bus.is_denied(subjects::CACHE_WRITTEN) {
-            return Err(failed(&format!("NATS does not let this user {denied}")));
-        }
-        let last = stream.cached_info().state.last_sequence;
-        if last < known {
-            tracing::info!("the cache has begun anew");
-            self.places.lock().clear();
-        }
-        let new = if last < known { 1 } else { (known + 1).saturating_sub(OVERLAP) };
+        let info = stream.cached_info();
+        let (last, made) = (info.state.last_sequence, SystemTime::from(info.created));
+        let is_another = {
+            let mut state = self.state.lock();
+            let before = state.made.replace(made);
+            let is_another = before.is_some_and(|before| before != made) || last < known;
+            if is_another {
+                state.places.clear();
+            }
+            state.places.reach(last);
+            is_another
+        };
+        let new = if is_another { 1 } else { (known + 1).saturating_sub(OVERLAP) };
         let start = new.max(last.saturating_sub(self.most as u64)).max(1);
         if start <= last {
             self.list(&stream, start, bus).await.map_err(|error| failed(&error))?;
         }
-        self.listed.send_replace(connection);
-        while let Some(message) = told.next().await {
-            let mut places = self.places.lock();
-            written::read(&message.payload).for_each(|(print, sequence)| places.add(print, sequence));
-        }
-        Err(failed(&"the subscription ended"))
+        Ok(())
     }
 
     /// Everything from a sequence on, by its headers.
@@ -129,12 +162,13 @@ impl Index {
         let mut left = consumer.cached_info().num_pending;
         let mut messages = consumer.messages().await?;
         while left > 0 {
-            let Some(message) = messages.next().await else { return Err("the listing ended".into()) };
-            let message = message?;
+            // What is left may be purged meanwhile.
+            let next = tokio::time::timeout(PATIENCE, messages.next()).await?;
+            let message = next.ok_or("the listing ended")??;
             let info = message.info()?;
             left = info.pending;
             if let Some(print) = fingerprint(&message.subject, message.headers.as_ref()) {
-                self.places.lock().add(print, info.stream_sequence);
+                self.state.lock().places.add(print, info.stream_sequence);
             }
         }
         Ok(())

@@ -24,18 +24,31 @@ impl Places {
         self.newest
     }
 
+    /// The stream has come so far.
+    pub(super) fn reach(&mut self, sequence: u64) {
+        self.newest = self.newest.max(sequence);
+    }
+
     /// A prediction is there.
     pub(super) fn add(&mut self, fingerprint: u64, sequence: u64) {
-        self.newest = self.newest.max(sequence);
+        self.reach(sequence);
         let (newest, tag) = (self.newest, tag(fingerprint));
         let row = self.row(fingerprint);
-        let age = |place: u64| if place == 0 { u64::MAX } else { newest - whole(place, newest) };
+        let since = |place: u64| if place == 0 { 0 } else { whole(place, newest) };
         let known = row.iter().position(|place| *place != 0 && place >> 32 == tag);
-        let place = known.or_else(|| (0..ROW).max_by_key(|at| age(row[*at])));
-        if let Some(place) = place.map(|at| &mut row[at])
-            && (known.is_none() || whole(*place, newest) < sequence)
-        {
-            *place = (tag << 32) | u64::from(sequence as u32);
+        let oldest = || (0..ROW).min_by_key(|at| since(row[*at])).unwrap_or_default();
+        let at = known.unwrap_or_else(oldest);
+        if since(row[at]) < sequence {
+            row[at] = (tag << 32) | u64::from(sequence as u32);
+        }
+    }
+
+    /// What was thought to be there is not.
+    pub(super) fn remove(&mut self, fingerprint: u64) {
+        let tag = tag(fingerprint);
+        let stale = self.row(fingerprint).iter_mut().find(|place| **place >> 32 == tag);
+        if let Some(place) = stale {
+            *place = 0;
         }
     }
 
@@ -101,6 +114,12 @@ mod tests {
         places.add(hash(12_345), 13_000);
         places.add(hash(12_345), 12_999);
         assert_eq!(places.find(hash(12_345)), Some(13_000));
+        places.remove(hash(12_345));
+        assert_eq!(places.find(hash(12_345)), None);
+        // Older than all that are in its row.
+        (20_000..30_000).for_each(|n| places.add(hash(n), n));
+        places.add(hash(1), 13_001);
+        assert_eq!(places.find(hash(1)), None);
         places.clear();
         assert_eq!((places.find(hash(12_345)), places.newest()), (None, 0));
     }

@@ -73,14 +73,16 @@ impl Written {
     async fn publish(&self, places: &[Place]) {
         let numbers = places.iter().flat_map(|(print, sequence)| [print, sequence]);
         let payload: Vec<u8> = numbers.flat_map(|number| number.to_le_bytes()).collect();
-        if let Err(error) = self.client.publish(subjects::CACHE_WRITTEN, payload.into()).await {
+        if let Err(error) = self.client.publish(subjects::CACHE_STORED, payload.into()).await {
             tracing::debug!(%error, "others were not told of cached predictions");
         }
     }
 }
 
-/// Reads what [`Written`] tells.
+/// Reads what [`Written`] tells; nothing from what is none of that.
 pub(super) fn read(payload: &[u8]) -> impl Iterator<Item = Place> {
     let number = |raw: &[u8]| raw.first_chunk().map_or(0, |raw| u64::from_le_bytes(*raw));
-    payload.as_chunks::<BYTES>().0.iter().map(move |raw| (number(raw), number(&raw[BYTES / 2..])))
+    let (places, rest) = payload.as_chunks::<BYTES>();
+    let places = if rest.is_empty() { places } else { &[] };
+    places.iter().map(move |raw| (number(raw), number(&raw[BYTES / 2..])))
 }
