@@ -6,7 +6,6 @@ mod written;
 
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
@@ -34,7 +33,6 @@ pub const LATEST: usize = 1 << 17;
 #[derive(Clone)]
 pub struct SharedCache {
     bus: Bus,
-    js: Context,
     stream: Stream<()>,
     index: Index,
     written: Written,
@@ -64,7 +62,7 @@ impl SharedCache {
         bus.lookup(&what, || bus.js.get_stream(CACHE)).await?;
         let stream = bus.js.get_stream_no_info(CACHE).await.map_err(|error| BusError::request(&what, error))?;
         let index = Index::new(bus.topology.max_cache_bytes, most);
-        Ok(Self { bus: bus.clone(), js: bus.js.clone(), stream, index, written: Written::new(bus.client.clone()) })
+        Ok(Self { bus: bus.clone(), stream, index, written: Written::new(bus.client.clone()) })
     }
 
     /// Keeps up with what is in the stream until shutdown. Without it nothing is ever found.
@@ -95,7 +93,7 @@ impl SharedCache {
     pub async fn put(&self, key: &CacheKey, prediction: &Prediction) -> Result<Write, BusError> {
         let bytes = codec::encode(prediction).map_err(|error| BusError::request("encoding a prediction", error))?;
         let message = PublishMessage::build().payload(bytes.into()).header(headers::IMAGE, key.image.to_string());
-        let sent = self.js.send_publish(subjects::cached(&key.model), message).await;
+        let sent = self.bus.js.send_publish(subjects::cached(&key.model), message).await;
         let stored = sent.map_err(|error| BusError::request("writing the cache", error))?;
         Ok(Write { stored, fingerprint: key.fingerprint(), written: self.written.clone() })
     }
