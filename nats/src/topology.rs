@@ -74,8 +74,8 @@ pub struct TopologyConfig {
     /// How long cached predictions are kept.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// Most bytes of cached predictions; beyond, the oldest go. Gateways and workers take eight bytes of memory for each
-    /// prediction, a fortieth of that at most.
+    /// Most bytes of cached predictions; beyond, the oldest go. A gateway takes eight bytes of memory for each prediction, a
+    /// thirty-second part of that at most; a worker keeps the latest in mind only.
     pub max_cache_bytes: i64,
     /// Digest that identifies images in cache keys; the same for gateways and workers.
     pub digest: DigestKind,
