@@ -266,10 +266,13 @@ impl Bus {
 
 fn follow(connections: &watch::Sender<Connections>, denied: &Denied, event: &Event) {
     match event {
-        Event::Connected => connections.send_modify(|state| {
-            state.up = true;
-            state.count += 1;
-        }),
+        Event::Connected => {
+            denied.forget();
+            connections.send_modify(|state| {
+                state.up = true;
+                state.count += 1;
+            });
+        }
         Event::Disconnected | Event::Closed => connections.send_modify(|state| state.up = false),
         // Permission violations arrive only here; the request itself just times out.
         Event::ServerError(error) if denied.hear(&error.to_string()) => {}

@@ -13,7 +13,7 @@ const MOST: usize = 64;
 const CAUSE: &str = ": the user it connects as lacks the permission (nats/accounts.conf), or the inbox prefix is \
                      another role's (nats.inbox_prefix)";
 
-/// Permission violations so far. Cheap to clone.
+/// Permission violations on this connection. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Denied(Arc<Mutex<BTreeSet<String>>>);
 
@@ -28,6 +28,11 @@ impl Denied {
             tracing::error!("NATS does not let this process {what}{cause}");
         }
         true
+    }
+
+    /// A new connection: what the user may do may have changed.
+    pub(crate) fn forget(&self) {
+        self.0.lock().clear();
     }
 
     /// What was refused and concerns one of these words, for whoever waits in vain.
@@ -56,6 +61,8 @@ mod tests {
         assert_eq!(denied.about(|what| what.contains("jobs.")).as_deref(), Some("publish to jobs.m.bulk"));
         assert_eq!(denied.about(|what| what.contains("results")).as_deref(), Some("subscribe to results.*"));
         assert_eq!(denied.about(|what| what.contains("dead")), None);
+        denied.forget();
+        assert_eq!(denied.about(|_| true), None);
     }
 
     #[test]
