@@ -67,14 +67,15 @@ pub fn attribute(situation: Situation) -> Report {
 const PATH: f64 = 150e-6;
 
 /// By the utilisation law, X / U is what a resource carries at most. While nothing runs, what the workers have
-/// measured themselves, and no more than the cores carry.
+/// measured themselves on all cores, as far as others leave them free, and no more than these carry.
 fn headroom(situation: &Situation) -> Option<f64> {
     if situation.workers == 0 {
         return None;
     }
     if situation.inferred < 0.5 && situation.answered < 0.5 {
         let cores: f64 = situation.hosts.iter().map(|host| host.cpu.capacity).sum();
-        return Some(if cores > 0.0 { situation.speed.min(cores / PATH) } else { situation.speed });
+        let free: f64 = situation.hosts.iter().map(|host| (host.cpu.capacity - host.cpu.busy).max(0.0)).sum();
+        return Some(if cores > 0.0 { (situation.speed * free / cores).min(free / PATH) } else { situation.speed });
     }
     let carried = [
         (Resource::Gateway, situation.answered),
@@ -191,10 +192,16 @@ mod tests {
         half.inference = Use { busy: 0.5, capacity: 1.0 };
         half.hosts[0].cpu.busy = 0.8;
         assert_eq!(attribute(half).headroom, Some(45.0));
-        let idle = |speed| Situation { workers: 1, speed, hosts: inference_bound().hosts, ..Situation::default() };
-        assert_eq!(attribute(idle(50.0)).headroom, Some(50.0));
+        let idle = |speed, busy| {
+            let mut hosts = inference_bound().hosts;
+            hosts[0].cpu.busy = busy;
+            attribute(Situation { workers: 1, speed, hosts, ..Situation::default() }).headroom
+        };
+        assert_eq!(idle(50.0, 0.0), Some(50.0));
         // A tiny model's sessions are not what limits it.
-        assert_eq!(attribute(idle(500_000.0)).headroom, Some(13_333.3));
+        assert_eq!(idle(500_000.0, 0.0), Some(13_333.3));
+        // Others have three quarters of the cores.
+        assert_eq!(idle(50.0, 1.5), Some(12.5));
         assert_eq!(attribute(Situation::default()).headroom, None);
     }
 }
