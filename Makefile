@@ -12,7 +12,7 @@ help: ## List the targets
 # exec: Ctrl-C reaches shoal itself, and make waits for it to drain.
 run: ## Build and start a local fleet; options in ARGS, as in make run ARGS="--observe"
 	@deploy/setup.sh $(filter --observe,$(ARGS))
-	cargo build --release --workspace --bins
+	@deploy/release.sh
 	@exec "$(TARGET_DIR)/release/shoal" up $(ARGS)
 
 test: ## Check format and lints, run all tests
@@ -27,7 +27,7 @@ setup: ## Fetch nats-server and ONNX Runtime into .tools/ (part of run and test)
 
 tune: ## Find the fastest way to compute a model here: make tune MODEL=resnet50 IMAGES=photos ARGS="--precision fast"
 	@deploy/setup.sh --fast
-	cargo build --release --workspace --bins
+	@deploy/release.sh
 	@exec "$(TARGET_DIR)/release/shoal" tune "$(MODEL)" --images "$(IMAGES)" $(ARGS)
 
 fmt: ## Format the code
@@ -52,7 +52,7 @@ hosts: setup ## Cut hosts off, slow their links down, and account for every job
 	  cargo test --offline --workspace --test hosts -- --ignored --nocapture'
 
 advice: setup ## Follow what `shoal why` advises in three situations, and compare the gains (minutes)
-	cargo build --release --workspace --bins
+	@deploy/release.sh
 	SHOAL_BINARIES="$(TARGET_DIR)/release" cargo test --workspace --test bottleneck -- --ignored --nocapture
 
 fuzz: setup ## Feed damaged inputs to every door for minutes (SHOAL_FUZZ_RUNS, SHOAL_FUZZ_SEED)

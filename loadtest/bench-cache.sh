@@ -9,7 +9,7 @@ bin=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
 
-cargo build --release --quiet --workspace --bins --examples
+deploy/release.sh --quiet --examples
 
 # A sample, padded with a comment segment to the size of the reference upload.
 python3 - "$work/58k.jpg" <<'PY'

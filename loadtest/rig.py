@@ -26,7 +26,7 @@ def build():
     """Unless SHOAL_BINARIES names a folder of programs that are built already."""
     if "SHOAL_BINARIES" in os.environ:
         return
-    subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--bins", "--examples"], check=True, cwd=ROOT)
+    subprocess.run([ROOT / "deploy/release.sh", "--quiet", "--examples"], check=True, cwd=ROOT)
 
 
 def output(*command, timeout=300):

@@ -206,7 +206,7 @@ def document(reports):
 def main():
     global HAS_ACCOUNTS
     if "SHOAL_BINARIES" not in os.environ:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--workspace", "--bins"], check=True, cwd=ROOT)
+        subprocess.run([ROOT / "deploy/release.sh", "--quiet"], check=True, cwd=ROOT)
     HAS_ACCOUNTS = bool(re.search(r"^\s+--demo\b", output(BIN / "shoal", "up", "--help"), re.MULTILINE))
     rows = [row for row in ROWS if not ONLY or row[0] in ONLY]
     unknown = set(ONLY) - {row[0] for row in ROWS}

@@ -11,7 +11,7 @@ bin=${CARGO_TARGET_DIR:-target}/release
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; wait; rm -rf "$work"' EXIT
 
-cargo build --release --quiet --workspace --bins
+deploy/release.sh --quiet
 "$bin/shoal" models synth resnet50 --int8 --models-dir "$work/data/models" >/dev/null
 "$bin/shoal" up --model "$model" --port 8901 --nats-port 0 --data-dir "$work/data" >"$work/up.log" 2>&1 &
 until grep -q Ctrl-C "$work/up.log"; do sleep 0.1; done
