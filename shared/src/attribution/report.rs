@@ -67,15 +67,19 @@ pub fn attribute(situation: Situation) -> Report {
 const PATH: f64 = 150e-6;
 
 /// By the utilisation law, X / U is what a resource carries at most. While nothing runs, what the workers have
-/// measured themselves on all cores, as far as others leave them free, and no more than these carry.
+/// measured themselves, as far as others leave their threads cores, and no more than the free ones carry.
 fn headroom(situation: &Situation) -> Option<f64> {
     if situation.workers == 0 {
         return None;
     }
     if situation.inferred < 0.5 && situation.answered < 0.5 {
-        let cores: f64 = situation.hosts.iter().map(|host| host.cpu.capacity).sum();
+        if situation.hosts.is_empty() {
+            return Some(situation.speed);
+        }
         let free: f64 = situation.hosts.iter().map(|host| (host.cpu.capacity - host.cpu.busy).max(0.0)).sum();
-        return Some(if cores > 0.0 { (situation.speed * free / cores).min(free / PATH) } else { situation.speed });
+        let wanted: f64 = situation.hosts.iter().map(|host| host.session_threads.min(host.cpu.capacity)).sum();
+        let share = if free < wanted { free / wanted } else { 1.0 };
+        return Some((situation.speed * share).min(free / PATH));
     }
     let carried = [
         (Resource::Gateway, situation.answered),
@@ -200,7 +204,7 @@ mod tests {
         assert_eq!(idle(50.0, 0.0), Some(50.0));
         // A tiny model's sessions are not what limits it.
         assert_eq!(idle(500_000.0, 0.0), Some(13_333.3));
-        // Others have three quarters of the cores.
+        // Two threads, and others have three quarters of the cores.
         assert_eq!(idle(50.0, 1.5), Some(12.5));
         assert_eq!(attribute(Situation::default()).headroom, None);
     }
