@@ -88,6 +88,11 @@ impl MemoryCache {
         if self.remembers_refusals { self.refusals.get(key) } else { None }
     }
 
+    /// How it ended when this was asked before.
+    pub fn known(&self, key: &CacheKey) -> Option<Result<Arc<Entry>, Failure>> {
+        self.get(key).map(Ok).or_else(|| self.refusal(key).map(Err))
+    }
+
     /// Remembers that these bytes are refused. Only the image's own fault is remembered.
     pub fn refuse(&self, key: CacheKey, failure: &Failure) {
         if self.remembers_refusals && failure.code.is_clients_fault() {

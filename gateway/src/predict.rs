@@ -269,10 +269,11 @@ impl Predictor {
 
     /// How a flight of this gateway ends, for a peer that wants the same.
     pub async fn flight_news(&self, key: &CacheKey) -> FlightNews {
-        if let Some(entry) = self.0.memory.get(key) {
-            return FlightNews::Landed(Box::new(Ok(entry.prediction.clone())));
-        }
-        let Some(flight) = self.0.flights.find(key) else { return FlightNews::Unknown };
+        // In this order: a flight that is not found any more has left in memory how it ended.
+        let Some(flight) = self.0.flights.find(key) else {
+            let Some(known) = self.0.memory.known(key) else { return FlightNews::Unknown };
+            return FlightNews::Landed(Box::new(known.map(|entry| entry.prediction.clone())));
+        };
         match flight.landed().await {
             Some(Landed::Answered { entry, .. }) => FlightNews::Landed(Box::new(Ok(entry.prediction.clone()))),
             Some(Landed::Failed(refusal)) if refusal.failure.code.is_clients_fault() => {

@@ -20,8 +20,8 @@ use crate::peers::Peers;
 use crate::subjects;
 use held::Held;
 
-/// How long an image's home has for its answer: a home that takes longer is slower than computing twice.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// How long an image's home has for its answer. One that has ended is known at once: the broker says that nobody listens.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a gateway asks an image's home.
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,12 +59,15 @@ impl Claims {
         }
     }
 
-    /// A home that does not answer knows of nobody.
+    /// A home that does not answer knows of nobody, and is none until it shows that it is there.
     async fn ask(&self, home: &NodeId, question: &Question) -> Option<NodeId> {
         let request = codec::encode(question).ok()?;
         let asked = self.bus.client.request(subjects::claim(home), request.into());
-        let answer = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
-        codec::decode(&answer.payload).ok()?
+        let Ok(answer) = tokio::time::timeout(PATIENCE, asked).await else {
+            self.peers.lose(home);
+            return None;
+        };
+        codec::decode(&answer.ok()?.payload).ok()?
     }
 
     /// Answers for the images that are at home here, until shutdown.

@@ -125,6 +125,11 @@ impl Peers {
         (affinity(best, image) > affinity(&self.me, image)).then(|| best.clone())
     }
 
+    /// A gateway that gives no answer is gone until it shows itself again.
+    pub(crate) fn lose(&self, gateway: &NodeId) {
+        self.others.lock().remove(gateway);
+    }
+
     /// Asks a peer about a flight. A peer that does not answer has none.
     pub async fn ask(&self, gateway: &NodeId, key: &CacheKey) -> FlightNews {
         let Ok(request) = codec::encode(key) else { return FlightNews::Unknown };

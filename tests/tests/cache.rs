@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::process::Command;
 
+use rustix::process::Signal;
 use shoal_shared::digest::{ImageMd5, ImageSha256};
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::process::binary;
@@ -34,6 +35,8 @@ fn a_thousand_requests_for_one_new_image_over_two_gateways_cost_one_inference() 
     fleet.add_gateway();
     fleet.wait_ready(2);
     let image = images::digit(5);
+    // The workers stand still until many wait at both gateways for the same flight. The others come while it lands.
+    fleet.workers.iter().for_each(|worker| worker.signal(Signal::STOP));
     let sources = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..1000)
             .map(|number| {
@@ -45,6 +48,12 @@ fn a_thousand_requests_for_one_new_image_over_two_gateways_cost_one_inference() 
                 })
             })
             .collect();
+        let many = 100.0 * image.len() as f64;
+        for (_, base) in &fleet.gateways {
+            let held = || shoal_testkit::fleet::metric(&format!("{base}/metrics"), "shoal_gateway_in_flight_bytes");
+            eventually("many wait", || held() > many);
+        }
+        fleet.workers.iter().for_each(|worker| worker.signal(Signal::CONT));
         asking.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(images_inferred(&fleet), 1.0);
@@ -58,7 +67,7 @@ fn a_gateway_that_dies_while_computing_is_replaced_by_the_one_that_waits() {
     fleet.add_gateway();
     fleet.wait_ready(1);
     // The worker stands still, so the first gateway's flight is in the air when it dies.
-    fleet.workers[0].signal(rustix::process::Signal::STOP);
+    fleet.workers[0].signal(Signal::STOP);
     let image = images::digit(7);
     let urls: Vec<String> = fleet.gateways.iter().map(|(_, base)| format!("{base}/predict?timeout_ms=60000")).collect();
     std::thread::scope(|scope| {
@@ -71,8 +80,8 @@ fn a_gateway_that_dies_while_computing_is_replaced_by_the_one_that_waits() {
         eventually("the first gateway's job is published", || in_flight(0) == 1.0);
         let waiting = scope.spawn(move || http::post(second, &[], image));
         std::thread::sleep(std::time::Duration::from_millis(300));
-        fleet.gateways[0].0.signal(rustix::process::Signal::KILL);
-        fleet.workers[0].signal(rustix::process::Signal::CONT);
+        fleet.gateways[0].0.signal(Signal::KILL);
+        fleet.workers[0].signal(Signal::CONT);
         let answer = waiting.join().unwrap();
         assert_eq!((answer.status, answer.json()["prediction"].as_str()), (200, Some("7")), "{answer:?}");
     });

@@ -63,6 +63,12 @@ impl Mission {
     }
 
     async fn fly(&self, inner: &Arc<Inner>) -> Result<Landed, Refusal> {
+        // Once more, now that nobody else can start a flight for it: the one before may have landed since the first look.
+        if self.by_cache
+            && let Some(known) = inner.memory.known(&self.key)
+        {
+            return Ok(Landed::Answered { entry: known?, source: Source::Hit, served: None, published: None });
+        }
         if self.by_cache
             && let Some(prediction) = self.look_up(inner).await
         {
