@@ -215,12 +215,14 @@ impl Predictor {
     async fn publish(&self, id: &JobId, ask: &Ask, asked: Asked) -> Result<u64, Refusal> {
         let inner = self.parts();
         let full = |refused| refusal(refused, inner.admission.wait(&asked.model));
+        let digest = ask.digest.sha256(&ask.image);
         let job = NewJob {
             id: id.clone(),
             model: asked.model.clone(),
             lane: ask.lane,
             image: place_image(inner, id, &ask.image, &ask.digest).await.map_err(full)?,
-            digest: ask.digest.sha256(&ask.image),
+            digest,
+            vouch: inner.replies.vouch(id, &digest, ask.image.len()),
             deadline: asked.deadline,
             reply: None,
             accept: ACCEPT_JSON,

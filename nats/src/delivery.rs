@@ -11,6 +11,7 @@ use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
 use shoal_shared::trace::Trace;
+use shoal_shared::vouch::Vouch;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The right to hold one job, while one is held.
@@ -80,8 +81,10 @@ pub struct Wishes {
     pub bincode: bool,
     /// When the answer stops being useful.
     pub deadline: Option<Deadline>,
-    /// SHA-256 the payload must have.
+    /// SHA-256 that the image must have.
     pub digest: Option<ImageSha256>,
+    /// A gateway's word that it has.
+    pub vouch: Option<Vouch>,
     /// Classes in a JSON answer.
     pub top_k: Option<usize>,
     /// Neither read nor write the cache.
@@ -98,6 +101,7 @@ impl Wishes {
             bincode: text(headers::ACCEPT) == Some(headers::ACCEPT_BINCODE),
             deadline: text(headers::DEADLINE).and_then(Deadline::parse),
             digest: text(headers::DIGEST).and_then(ImageSha256::parse),
+            vouch: text(headers::VOUCH).and_then(Vouch::parse),
             top_k: text(headers::TOP_K).and_then(|value| value.parse().ok()),
             no_store: text(headers::CACHE) == Some(headers::CACHE_NO_STORE),
             once: text(headers::ATTEMPTS) == Some("1"),

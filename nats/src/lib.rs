@@ -74,6 +74,7 @@ pub mod subjects;
 pub mod supervision;
 pub mod topology;
 pub mod uploads;
+pub mod vouched;
 pub mod webhooks;
 
 pub use connect::{Bus, BusConfig, BusError};

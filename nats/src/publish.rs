@@ -11,6 +11,7 @@ use shoal_shared::digest::ImageSha256;
 use shoal_shared::headers::{self, Deadline};
 use shoal_shared::names::{JobId, Lane, ModelName};
 use shoal_shared::trace::Trace;
+use shoal_shared::vouch::Vouch;
 use thiserror::Error;
 
 use crate::connect::{Bus, REQUEST_TIMEOUT};
@@ -30,6 +31,8 @@ pub struct NewJob {
     pub image: Image,
     /// SHA-256 of the image.
     pub digest: ImageSha256,
+    /// Our word for that; without it the worker computes it again.
+    pub vouch: Option<Vouch>,
     /// When the answer stops being useful; the broker drops the job then.
     pub deadline: Option<Deadline>,
     /// Subject for the answer; without one the outcome goes to the results stream.
@@ -128,6 +131,9 @@ fn job_headers(job: &NewJob) -> HeaderMap {
         map.insert(async_nats::header::NATS_MESSAGE_ID, job.id.as_str());
     }
     map.insert(headers::DIGEST, job.digest.to_string());
+    if let Some(vouch) = &job.vouch {
+        map.insert(headers::VOUCH, vouch.to_string());
+    }
     map.insert(headers::ACCEPT, job.accept);
     if let Image::Object(name) = &job.image {
         map.insert(headers::OBJECT, name.as_str());

@@ -7,12 +7,17 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use shoal_shared::codec;
+use shoal_shared::digest::ImageSha256;
 use shoal_shared::names::{JobId, NodeId};
 use shoal_shared::prediction::Outcome;
+use shoal_shared::vouch::{Vouch, VouchKey};
 use tokio::sync::oneshot;
 
 use crate::connect::{Bus, BusError};
 use crate::subjects;
+
+/// Bytes of an image that is hashed in less time than a word is given and taken.
+const SHORTEST: usize = 4 << 10;
 
 type Waiters = Arc<Mutex<HashMap<JobId, oneshot::Sender<Outcome>>>>;
 
@@ -21,6 +26,7 @@ type Waiters = Arc<Mutex<HashMap<JobId, oneshot::Sender<Outcome>>>>;
 pub struct Replies {
     gateway: NodeId,
     waiters: Waiters,
+    key: VouchKey,
 }
 
 /// The right to one job's answer. Dropped, the answer is discarded when it comes.
@@ -43,11 +49,16 @@ impl Replies {
             .subscribe(subjects::replies(&gateway))
             .await
             .map_err(|error| BusError::request("subscribing for answers", error))?;
-        let replies = Self { gateway, waiters: Waiters::default() };
-        let waiters = replies.waiters.clone();
+        let secret = secret().map_err(|error| BusError::request("making a key", error))?;
+        let key = VouchKey::new(&secret).ok_or_else(|| BusError::request("making a key", "of a wrong length"))?;
+        let replies = Self { gateway, waiters: Waiters::default(), key };
+        let (waiters, client) = (replies.waiters.clone(), bus.client.clone());
         tokio::spawn(async move {
             while let Some(message) = inbox.next().await {
-                if !hand_over(&waiters, &message.subject, &message.payload) {
+                if subjects::asks_for_vouch_key(&message.subject) {
+                    let Some(asker) = message.reply else { continue };
+                    let _ = client.publish(asker, secret.to_vec().into()).await;
+                } else if !hand_over(&waiters, &message.subject, &message.payload) {
                     late();
                 }
             }
@@ -65,6 +76,11 @@ impl Replies {
     /// The subject under which a job's answer is expected.
     pub fn subject(&self, job: &JobId) -> String {
         subjects::reply(&self.gateway, job)
+    }
+
+    /// This gateway's word that a job's image, of so many bytes, has a digest: workers that know its key take it.
+    pub fn vouch(&self, job: &JobId, digest: &ImageSha256, bytes: usize) -> Option<Vouch> {
+        (bytes >= SHORTEST).then(|| Vouch::new(self.gateway.clone(), &self.key, job, digest))
     }
 
     /// Jobs whose answer is awaited.
@@ -93,6 +109,12 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         self.waiters.lock().remove(&self.id);
     }
+}
+
+fn secret() -> Result<[u8; VouchKey::BYTES], getrandom::Error> {
+    let mut secret = [0; VouchKey::BYTES];
+    getrandom::fill(&mut secret)?;
+    Ok(secret)
 }
 
 fn hand_over(waiters: &Waiters, subject: &str, payload: &Bytes) -> bool {

@@ -53,6 +53,18 @@ pub fn replies(gateway: &NodeId) -> String {
     format!("shoal.reply.{gateway}.*")
 }
 
+/// Where workers ask a gateway for the key that it vouches with: among its replies, where nobody else may publish.
+pub fn vouch_key(gateway: &NodeId) -> String {
+    format!("shoal.reply.{gateway}.{VOUCH_KEY}")
+}
+
+/// Whether a message under a gateway's reply subjects asks for its key. No id of a job: it has a character too many.
+pub fn asks_for_vouch_key(subject: &str) -> bool {
+    subject.rsplit('.').next() == Some(VOUCH_KEY)
+}
+
+const VOUCH_KEY: &str = "vouch=key";
+
 /// The job a reply subject belongs to.
 pub fn parse_reply(subject: &str) -> Option<JobId> {
     subject.rsplit('.').next()?.parse().ok()

@@ -36,6 +36,7 @@ fn job(lane: Lane) -> NewJob {
         lane,
         image: Image::Inline("picture".into()),
         digest: ImageSha256::of(b"picture"),
+        vouch: None,
         deadline: None,
         reply: None,
         accept: ACCEPT_JSON,

@@ -158,6 +158,7 @@ async fn the_upload_of_a_job_that_is_given_up_goes_into_its_letter() {
         lane: Lane::Bulk,
         image: Image::Object("photo".into()),
         digest: ImageSha256::of(&image),
+        vouch: None,
         deadline: None,
         reply: None,
         accept: ACCEPT_JSON,

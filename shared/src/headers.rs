@@ -10,8 +10,10 @@ pub const REPLY: &str = "Shoal-Reply";
 pub const ACCEPT: &str = "Shoal-Accept";
 /// When the answer stops being useful, Unix milliseconds.
 pub const DEADLINE: &str = "Shoal-Deadline";
-/// SHA-256 of the payload in hex, checked by the worker.
+/// SHA-256 of the image in hex, checked by the worker.
 pub const DIGEST: &str = "Shoal-Digest";
+/// A gateway's word that it has computed [`DIGEST`] ([`crate::vouch::Vouch`]): then the worker does not.
+pub const VOUCH: &str = "Shoal-Vouch";
 /// How many classes a JSON answer lists.
 pub const TOP_K: &str = "Shoal-Top-K";
 /// Name of the object that holds the image when it is too large for a message.

@@ -45,3 +45,4 @@ pub mod sniff;
 pub mod status;
 pub mod supervision;
 pub mod trace;
+pub mod vouch;

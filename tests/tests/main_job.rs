@@ -1,6 +1,7 @@
 //! The main job: an image in, a prediction out, over every way in.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic in a test is its failure")]
 
+use futures_util::StreamExt;
 use shoal_testkit::clients::Clients;
 use shoal_testkit::fleet::{Fleet, FleetPlan};
 use shoal_testkit::http::Client;
@@ -106,4 +107,50 @@ fn thousands_of_large_uploads_are_all_read() {
     let ask = |client: &Client, _, request: u32| client.post(&url, &images::noise(40, request.into()));
     let asked = Clients::during(8, ask, |clients| clients.until("2000 are answered", || clients.asked() >= 2000));
     assert!(asked >= 2000);
+}
+
+/// What a gateway has hashed is not hashed again, and nobody else can say that something has been.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_takes_a_gateway_s_word_for_a_digest_and_nobody_else_s() {
+    let fleet = tokio::task::block_in_place(|| Fleet::start(FleetPlan::default()));
+    let client = async_nats::connect(fleet.nats.url()).await.unwrap();
+    let mut jobs = client.subscribe("jobs.digits.interactive").await.unwrap();
+    client.flush().await.unwrap();
+    let vouched = || fleet.worker_metric("shoal_worker_digests_vouched_total");
+    let ask = |side: u32, seed: u64| {
+        let image = images::noise(side, seed);
+        let answer = http::post(&fleet.url("/predict"), &[], &image);
+        let sha256 = shoal_shared::digest::ImageSha256::of(&image).to_string();
+        assert_eq!((answer.status, answer.json()["image_sha256"].as_str()), (200, Some(sha256.as_str())), "{answer:?}");
+    };
+    tokio::task::block_in_place(|| {
+        // The first job of a gateway makes the worker ask for its key.
+        let mut seeds = 0..;
+        shoal_testkit::eventually("the gateway is believed", || {
+            ask(60, seeds.next().unwrap());
+            vouched() > 0.0
+        });
+        let before = vouched();
+        // As an object.
+        ask(700, 1);
+        assert_eq!(vouched(), before + 1.0);
+        ask(10, 1);
+        assert_eq!(vouched(), before + 1.0, "a small image is hashed sooner than a word is checked");
+    });
+
+    let job = jobs.next().await.unwrap().headers.unwrap();
+    let word = job.get("Shoal-Vouch").unwrap().as_str();
+    let (gateway, mac) = word.split_once('.').unwrap();
+    let digest = job.get("Shoal-Digest").unwrap().as_str();
+    let invented = format!("{gateway}.{}", "0".repeat(mac.len()));
+    for (id, word) in [("forged", invented.as_str()), ("replayed", word), ("stranger", &format!("nobody.{mac}"))] {
+        let mut inbox = client.subscribe(format!("_INBOX.{id}")).await.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        let said = [("Shoal-Job", id), ("Shoal-Digest", digest), ("Shoal-Vouch", word)];
+        said.iter().for_each(|(name, value)| headers.insert(*name, *value));
+        headers.insert("Shoal-Reply", format!("_INBOX.{id}"));
+        client.publish_with_headers("jobs.digits.bulk", headers, images::noise(60, 1_000_000).into()).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&inbox.next().await.unwrap().payload).unwrap();
+        assert_eq!(answer["error"]["code"], "digest_mismatch", "{id}: {answer}");
+    }
 }

@@ -291,6 +291,9 @@ fn a_tensor_is_a_job_like_any_other() {
     eventually("both are settled", || streams.messages("JOBS") == Some(0));
     assert_eq!(streams.result("good")["success"], true, "{}", streams.result("good"));
     assert!(streams.result("bad")["detail"].as_str().unwrap().contains("[1, 8, 8]"), "{}", streams.result("bad"));
+    let digest = shoal_shared::digest::ImageSha256::of(&npy(&[1, 8, 8], 0.25));
+    let known = fleet.url(&format!("/predictions/{digest}"));
+    eventually("the gateway has heard of it", || http::get(&known).status == 200);
     let url = fleet.url("/predict");
     let first = http::post(&url, &[], &npy(&[1, 8, 8], 0.25));
     assert_eq!((first.status, &first.json()["cache"]), (200, &json!("shared")), "{first:?}");

@@ -12,6 +12,7 @@ use shoal_nats::bundles::Bundles;
 use shoal_nats::cache::{self, SharedCache};
 use shoal_nats::catalog::Catalog;
 use shoal_nats::uploads::Uploads;
+use shoal_nats::vouched::Vouched;
 use shoal_shared::names::NodeId;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
@@ -74,6 +75,7 @@ impl Worker {
         let means = Means {
             config: Arc::new(config),
             cache: SharedCache::open(&bus, cache::LATEST).await?,
+            vouched: Vouched::new(&bus),
             uploads: Uploads::open(&bus).await?,
             attempts: Attempts::open(&bus).await?,
             id,

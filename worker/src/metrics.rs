@@ -25,6 +25,8 @@ pub struct WorkerMetrics {
     pub session_failures: IntCounter,
     /// Predictions that could not be cached.
     pub cache_write_failures: IntCounter,
+    /// Images that were not hashed again.
+    pub digests_vouched: IntCounter,
     /// Time of a job in each stage.
     pub stages: HistogramVec,
     /// Images in a batch.
@@ -72,6 +74,10 @@ impl WorkerMetrics {
             cache_write_failures: IntCounter::new(
                 "shoal_worker_cache_write_failures_total",
                 "Predictions that could not be written to the shared cache",
+            )?,
+            digests_vouched: IntCounter::new(
+                "shoal_worker_digests_vouched_total",
+                "Images that were not hashed again: the gateway vouched for the digest",
             )?,
             stages: HistogramVec::new(
                 HistogramOpts::new("shoal_worker_stage_seconds", "Time of a job in each stage")
@@ -134,6 +140,7 @@ impl WorkerMetrics {
                 &metrics.redelivered,
                 &metrics.session_failures,
                 &metrics.cache_write_failures,
+                &metrics.digests_vouched,
                 &metrics.stages,
                 &metrics.batch_size,
                 &metrics.batches,

@@ -225,13 +225,15 @@ impl Mission {
 
     fn job(&self, inner: &Inner, id: JobId, image: Image) -> NewJob {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
+        let digest = self.key.image.sha256(&self.ask.image);
         NewJob {
             reply: Some(inner.replies.subject(&id)),
+            vouch: inner.replies.vouch(&id, &digest, self.ask.image.len()),
             id,
             model: self.model.clone(),
             lane: self.ask.lane,
             image,
-            digest: self.key.image.sha256(&self.ask.image),
+            digest,
             deadline: Some(Deadline::after(SystemTime::now(), remaining)),
             accept: ACCEPT_BINCODE,
             top_k: None,

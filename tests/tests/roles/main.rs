@@ -124,9 +124,20 @@ fn over_http(fleet: &Fleet, image: &[u8]) {
     let predict =
         |gateway: usize, image: &[u8]| http::post(&format!("{}/predict", fleet.gateways[gateway].1), &[], image).json();
     assert_eq!(predict(0, image)["prediction"], "bright");
+    let digest = shoal_shared::digest::ImageSha256::of(image);
+    let known = format!("{}/predictions/{digest}", fleet.gateways[1].1);
+    eventually("the other gateway has heard of it", || http::get(&known).status == 200);
     assert_eq!(predict(1, image)["cache"], "shared");
     // Through the object store.
     assert_eq!(predict(1, &images::noise(60, 1))["success"], true);
+    // Hashed once: the worker may ask the gateway for its key.
+    let mut side = 60..;
+    eventually("the worker takes the gateway's word for a digest", || {
+        let side = side.next().unwrap();
+        let bright = image::RgbImage::from_pixel(side, side, image::Rgb([200; 3]));
+        assert_eq!(predict(0, &images::encode(&bright.into(), image::ImageFormat::Bmp))["prediction"], "bright");
+        fleet.worker_metric("shoal_worker_digests_vouched_total") > 0.0
+    });
     // Kept for display; what is not is looked for where it would be.
     let name = predict(0, image)["image_file_name"].as_str().unwrap().to_owned();
     eventually("the image is kept", || http::get(&fleet.url(&format!("/display/{name}"))).status == 200);

@@ -14,6 +14,7 @@ use shoal_nats::delivery::Delivery;
 use shoal_nats::describe::Description;
 use shoal_nats::puller::Puller;
 use shoal_nats::uploads::Uploads;
+use shoal_nats::vouched::Vouched;
 use shoal_shared::names::{Lane, ModelName, NodeId};
 use shoal_shared::presence::{HoldState, ModelStatus};
 use shoal_shared::process::shutdown::Shutdown;
@@ -40,6 +41,7 @@ pub(crate) struct Means {
     pub(crate) id: NodeId,
     pub(crate) bus: Bus,
     pub(crate) cache: SharedCache,
+    pub(crate) vouched: Vouched,
     pub(crate) uploads: Uploads,
     pub(crate) attempts: Attempts,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -239,6 +241,7 @@ fn start_stages(
     let intake = Intake {
         shared: shared.clone(),
         cache: means.cache.clone(),
+        vouched: means.vouched.clone(),
         uploads: means.uploads.clone(),
         // One image for each decode thread, and the next one.
         places: [(); 2].map(|()| Arc::new(Semaphore::new(2 * means.config.decoders()))),
