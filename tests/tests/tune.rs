@@ -37,6 +37,12 @@ fn fleet(models: &Path, model: &str) -> Fleet {
 fn a_worker_uses_the_profile_of_its_machine_and_says_so() {
     let models = tempfile::tempdir().unwrap();
     let samples = repository().join("worker/models/digits/samples");
+    let tuned = tune(models.path(), "digits", &samples, &["--one-session"]);
+    let told = String::from_utf8(tuned.stdout).unwrap();
+    assert!(tuned.status.success() && told.contains("under load:"), "{told}");
+    let (profile, _) = profile_of(models.path(), "digits");
+    assert!(profile.measured.iter().all(|row| row.of.sessions == 1) && profile.choice.narrow.is_none(), "{told}");
+
     let tuned = tune(models.path(), "digits", &samples, &[]);
     let told = String::from_utf8(tuned.stdout).unwrap();
     assert!(tuned.status.success(), "{told}{}", String::from_utf8_lossy(&tuned.stderr));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use shoal_shared::names::ModelName;
 use shoal_worker::model::tuning::{Combination, Held, LibraryFile, Outcome, Row, Task, Trial, combinations};
-use shoal_worker::model::{Engine, LARGEST_COPIED, Library};
+use shoal_worker::model::{Engine, Library};
 
 use super::passing;
 use super::process::try_out;
@@ -89,14 +89,15 @@ impl Measuring {
         Ok(held)
     }
 
-    /// How fast each combination is, in about so many seconds.
+    /// How fast each combination is, in about so many seconds; `several` says whether the model may be loaded more
+    /// than once.
     pub(super) fn speed(
         &self,
         seconds: f64,
-        model_bytes: usize,
+        several: bool,
         passes: impl Fn(Engine) -> bool,
     ) -> anyhow::Result<Vec<Row>> {
-        let all = combinations(&self.engines, self.threads, model_bytes <= LARGEST_COPIED);
+        let all = combinations(&self.engines, self.threads, several);
         let each = seconds / (all.len() * ROUNDS).max(1) as f64;
         let mut rows: Vec<Row> = Vec::new();
         for round in 0..ROUNDS {
