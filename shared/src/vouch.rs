@@ -87,6 +87,8 @@ mod tests {
         let [job, another]: [JobId; 2] = ["job-1", "job-2"].map(|id| id.parse().unwrap());
         let [digest, wrong] = [b"photo", b"other"].map(|bytes| ImageSha256::of(bytes));
         let given = Vouch::new("gateway-a".parse().unwrap(), &key, &job, &digest);
+        // What other releases give and take.
+        assert_eq!(given.to_string(), "gateway-a.cc2557c1bd99cfc62e912a44e31d8c4d");
         let read = Vouch::parse(&given.to_string()).unwrap();
         assert_eq!(read, given);
         assert!(read.holds(&key, &job, &digest));
