@@ -151,9 +151,11 @@ fn a_canary_answers_its_part_and_one_that_fails_is_withdrawn_unnoticed() {
     println!("{asked} requests while a failing canary was tried and withdrawn");
     let told = fleet.shoal(&["models", "versions", "digits"]);
     assert!(told.contains("were errors") || told.contains("failed"), "{told}");
-    assert_eq!(metric(&fleet.url("/metrics"), "shoal_gateway_model_rollbacks_total{model=\"digits\"}"), 1.0);
+    eventually("it is counted", || {
+        metric(&fleet.url("/metrics"), "shoal_gateway_model_rollbacks_total{model=\"digits\"}") == 1.0
+    });
     assert!(metric(&fleet.url("/metrics"), "shoal_gateway_model_fallbacks_total{model=\"digits_v3\"}") >= 1.0);
-    assert!(fleet.shoal(&["fleet", "explain", "--model", "digits", "--json"]).contains("rollback"));
+    eventually("it is told", || fleet.shoal(&["fleet", "explain", "--model", "digits", "--json"]).contains("rollback"));
 
     // The same one promoted outright: the version before answers what it cannot, and takes over again.
     fleet.shoal(&["models", "promote", "digits", "3"]);
