@@ -131,7 +131,8 @@ fn job_headers(job: &NewJob) -> HeaderMap {
         map.insert(async_nats::header::NATS_MESSAGE_ID, job.id.as_str());
     }
     map.insert(headers::DIGEST, job.digest.to_string());
-    if let Some(vouch) = &job.vouch {
+    // An object may be replaced after that: no word for those.
+    if let (Some(vouch), Image::Inline(_)) = (&job.vouch, &job.image) {
         map.insert(headers::VOUCH, vouch.to_string());
     }
     map.insert(headers::ACCEPT, job.accept);

@@ -46,8 +46,11 @@ impl Vouched {
         Self { client: bus.client.clone(), gateways: Arc::default(), asking: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The digest of a job's image, if a gateway vouches for it. One whose key is not known yet is asked for it meanwhile.
+    /// The digest of the image that a job carries, if a gateway vouches for it. An object may have been replaced since. One whose key is not known yet is asked for it meanwhile.
     pub fn digest(&self, delivery: &Delivery) -> Option<ImageSha256> {
+        if delivery.object.is_some() {
+            return None;
+        }
         let (digest, vouch) = (delivery.wishes.digest?, delivery.wishes.vouch.as_ref()?);
         let mut gateways = self.gateways.lock();
         match gateways.get(&vouch.gateway) {

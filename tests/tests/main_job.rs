@@ -131,11 +131,12 @@ async fn a_worker_takes_a_gateway_s_word_for_a_digest_and_nobody_else_s() {
             vouched() > 0.0
         });
         let before = vouched();
-        // As an object.
-        ask(700, 1);
+        ask(70, 1);
         assert_eq!(vouched(), before + 1.0);
+        // An object, which may have been replaced; and a small image, which is hashed in no time.
+        ask(700, 1);
         ask(10, 1);
-        assert_eq!(vouched(), before + 1.0, "a small image is hashed sooner than a word is checked");
+        assert_eq!(vouched(), before + 1.0);
     });
 
     let job = jobs.next().await.unwrap().headers.unwrap();

@@ -45,7 +45,7 @@ async fn each_role_can_do_its_work() {
     let models_dir = tempfile::tempdir().unwrap();
     models::add_brittle(models_dir.path());
     let config = guarded::client_config(&nats)
-        + "[nats.topology]\nack_wait = \"500ms\"\nmax_attempts = 2\nmax_deliver = 4\n[gateway]\ninline_bytes = 2000\nkeep_images = true\n";
+        + "[nats.topology]\nack_wait = \"500ms\"\nmax_attempts = 2\nmax_deliver = 4\n[gateway]\ninline_bytes = 20000\nkeep_images = true\n";
     let plan = FleetPlan {
         config,
         model: "brittle".into(),
@@ -129,7 +129,7 @@ fn over_http(fleet: &Fleet, image: &[u8]) {
     eventually("the other gateway has heard of it", || http::get(&known).status == 200);
     assert_eq!(predict(1, image)["cache"], "shared");
     // Through the object store.
-    assert_eq!(predict(1, &images::noise(60, 1))["success"], true);
+    assert_eq!(predict(1, &images::noise(100, 1))["success"], true);
     // Hashed once: the worker may ask the gateway for its key.
     let mut side = 60..;
     eventually("the worker takes the gateway's word for a digest", || {
