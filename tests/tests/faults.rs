@@ -154,8 +154,9 @@ fn a_nats_that_hangs_is_told_from_one_that_is_slow_and_asked_now_and_then() {
     fleet.nats.signal_node(0, Signal::STOP);
     let is_told = || {
         let answer = http::get(&jobs);
-        assert_eq!(answer.status, 503, "{answer:?}");
-        answer.json()["error"]["message"].as_str().unwrap_or_default().contains("does not answer")
+        // A process does not stop at once when it is told to.
+        answer.status == 503
+            && answer.json()["error"]["message"].as_str().unwrap_or_default().contains("does not answer")
     };
     eventually("the gateway notices", is_told);
     let begun = Instant::now();
