@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attribution::StageTimes;
 use crate::failure::Failure;
+use crate::interned::Interned;
 use crate::names::{ModelName, Version};
 use crate::prediction::{Class, DEFAULT_TOP_K, MAX_TOP_K, Outcome, Prediction, Served, Timings};
 
@@ -23,7 +24,7 @@ pub struct Success {
     /// Always `true`.
     pub success: bool,
     /// The most probable label.
-    pub prediction: String,
+    pub prediction: Interned,
     /// Its probability, rounded to four places.
     pub score: f64,
     /// The most probable classes.
@@ -178,7 +179,7 @@ impl Success {
     pub fn of(prediction: &Prediction, top_k: Option<usize>) -> Self {
         let count = top_k.unwrap_or(DEFAULT_TOP_K).clamp(1, MAX_TOP_K);
         let top: Vec<Class> = prediction.top.iter().take(count).cloned().collect();
-        let (label, score) = top.first().map_or((String::new(), 0.0), |best| (best.label.clone(), best.score));
+        let (label, score) = top.first().map_or((Interned::default(), 0.0), |best| (best.label.clone(), best.score));
         Self {
             success: true,
             prediction: label,
@@ -269,8 +270,9 @@ mod tests {
     #[test]
     fn a_prediction_and_its_top_k() {
         let manifest = Manifest::parse("name = \"m\"\nfile = \"m.onnx\"\n").unwrap();
-        let top =
-            (0..10).map(|i| Class { label: format!("l{i}"), index: i, score: 0.966_14 / (i + 1) as f32 }).collect();
+        let top = (0..10)
+            .map(|i| Class { label: format!("l{i}").into(), index: i, score: 0.966_14 / (i + 1) as f32 })
+            .collect();
         let digest = ModelDigest::of(b"", &manifest, &[]);
         let prediction = Prediction { model: manifest.name, digest, top, infer_us: 5, computed_at: 0 };
         let json: serde_json::Value =

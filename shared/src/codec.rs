@@ -58,7 +58,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     if found != VERSION {
         return Err(DecodeError::Version { found });
     }
-    let (value, read) = bincode::serde::decode_from_slice(body, CONFIG)?;
+    let (value, read) = bincode::serde::borrow_decode_from_slice(body, CONFIG)?;
     match body.len() - read {
         0 => Ok(value),
         left => Err(DecodeError::Trailing(left)),

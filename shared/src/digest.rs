@@ -6,6 +6,7 @@ use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::interned::Interned;
 use crate::manifest::Manifest;
 use crate::{hexadecimal, md5_lanes};
 
@@ -165,7 +166,7 @@ impl Hasher {
 /// the same digest give the same prediction for the same image.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ModelDigest(String);
+pub struct ModelDigest(Interned);
 
 /// Raised whenever decoding or resizing changes what a model sees for the same bytes.
 const PREPROCESSING_VERSION: u8 = 2;
@@ -182,7 +183,7 @@ impl ModelDigest {
             hasher.update([0]);
         }
         let digest: [u8; 32] = hasher.finalize().into();
-        Self(hex::encode(&digest[..16]))
+        Self(hex::encode(&digest[..16]).into())
     }
 
     /// 32 hexadecimal digits.
@@ -315,7 +316,8 @@ mod tests {
         // What other releases tell and are told.
         assert_eq!(prints[0], 6_699_436_207_332_650_739);
         assert_ne!(prints[0], prints[1]);
-        let other = CacheKey { model: ModelDigest("193f".repeat(8)), image: ImageKey::of(DigestKind::Md5, b"photo") };
+        let other =
+            CacheKey { model: ModelDigest("193f".repeat(8).into()), image: ImageKey::of(DigestKind::Md5, b"photo") };
         assert_ne!(other.fingerprint(), prints[1]);
         assert_eq!(CacheKey::fingerprint_of("no", "key"), None);
         assert_eq!(CacheKey::fingerprint_of("093f60b3881c73acd02ee24b3a935830", "093f60b"), None);

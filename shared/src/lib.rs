@@ -5,6 +5,7 @@
 //! | [`names`] | job ids, model names, lanes: every token that ends up in a subject |
 //! | [`headers`] | names of the job headers, and the deadline they carry |
 //! | [`digest`] | SHA-256 and MD5 of an upload in one pass; cache keys |
+//! | [`interned`] | text that is written again and again, kept once |
 //! | [`npy`] | tensors as payloads: the header of numpy's format |
 //! | [`sniff`] | image format and dimensions from the header, and the limits on them |
 //! | [`prediction`] | what a model says about an image |
@@ -32,6 +33,7 @@ pub mod digest;
 pub mod failure;
 pub mod headers;
 mod hexadecimal;
+pub mod interned;
 pub mod locate;
 pub mod manifest;
 mod md5_lanes;

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
+
+use crate::interned::Interned;
 
 /// Longest accepted token, as errors say: leaves room for prefixes inside NATS's subject limits.
 const MAX_TOKEN: usize = 64;
@@ -29,16 +32,19 @@ fn check(
 }
 
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $characters:literal, $is_allowed:expr) => {
+    ($(#[$doc:meta])* $name:ident($text:ty), $what:literal, $characters:literal, $is_allowed:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name($text);
 
         impl $name {
             /// The token as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            fn checked(text: &str) -> Result<(), InvalidToken> {
+                check($what, text, concat!("1 to 64 characters out of ", $characters), $is_allowed)
             }
         }
 
@@ -46,8 +52,8 @@ macro_rules! token {
             type Err = InvalidToken;
 
             fn from_str(text: &str) -> Result<Self, InvalidToken> {
-                check($what, text, concat!("1 to 64 characters out of ", $characters), $is_allowed)?;
-                Ok(Self(text.to_owned()))
+                Self::checked(text)?;
+                Ok(Self(text.into()))
             }
         }
 
@@ -55,14 +61,28 @@ macro_rules! token {
             type Error = InvalidToken;
 
             fn try_from(text: String) -> Result<Self, InvalidToken> {
-                check($what, &text, concat!("1 to 64 characters out of ", $characters), $is_allowed)?;
-                Ok(Self(text))
+                Self::checked(&text)?;
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(token: $name) -> String {
-                token.0
+                token.0.into()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <$text>::deserialize(deserializer)?;
+                Self::checked(&text).map_err(D::Error::custom)?;
+                Ok(Self(text))
             }
         }
 
@@ -76,7 +96,7 @@ macro_rules! token {
 
 token!(
     /// The name of a model, as in `jobs.<model>.<lane>` and `?model=`.
-    ModelName,
+    ModelName(Interned),
     "model name",
     "a-z, 0-9, '-' and '_'",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_'
@@ -84,7 +104,7 @@ token!(
 
 token!(
     /// A version of a model, as in `?version=`: a number unless somebody chose a word.
-    Version,
+    Version(Interned),
     "version",
     "a-z, 0-9 and '-'",
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
@@ -92,7 +112,7 @@ token!(
 
 token!(
     /// Identity of one job: minted by the gateway, chosen by the publisher, or the stream sequence.
-    JobId,
+    JobId(String),
     "job id",
     "A-Z, a-z, 0-9, '-' and '_'",
     |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
@@ -100,7 +120,7 @@ token!(
 
 token!(
     /// Identity of one running process of the fleet (gateway, worker), part of its reply subjects.
-    NodeId,
+    NodeId(String),
     "node id",
     "A-Z, a-z, 0-9, '-' and '_'",
     |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
@@ -108,7 +128,7 @@ token!(
 
 token!(
     /// Who jobs, feedback and kept images belong to: an account, or everybody without one.
-    Owner,
+    Owner(Interned),
     "owner",
     "A-Z, a-z, 0-9, '-' and '_'",
     |c| c.is_ascii_alphanumeric() || c == '-' || c == '_'
@@ -122,7 +142,7 @@ impl Owner {
 
     /// An account.
     pub fn user(id: u64) -> Self {
-        Self(format!("u{id}"))
+        Self(format!("u{id}").into())
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::ModelDigest;
+use crate::interned::Interned;
 use crate::names::{JobId, ModelName};
 
 /// Most classes a prediction carries, and so the largest `top_k`. Twenty keep an entry of the
@@ -16,7 +17,7 @@ pub const DEFAULT_TOP_K: usize = 5;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// Human-readable name.
-    pub label: String,
+    pub label: Interned,
     /// Index in the model's output.
     pub index: u32,
     /// Probability, 0 to 1.

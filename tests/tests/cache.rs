@@ -281,8 +281,8 @@ fn the_hit_ratio_under_zipf_is_what_the_policy_can_reach() {
     });
     let expected = expected.count() as f64 / REQUESTS as f64;
 
-    // Entries of the digit model weigh 200 + 10 * (1 + 40) bytes each.
-    let room = ROOM * (200 + 10 * 41);
+    // Entries of the digit model weigh 560 bytes and 24 for each of ten classes.
+    let room = ROOM * (560 + 10 * 24);
     let fleet = Fleet::start(FleetPlan {
         gateway_env: vec![("SHOAL_GATEWAY_CACHE__MAX_BYTES".into(), room.to_string())],
         ..FleetPlan::default()

@@ -88,7 +88,7 @@ fn tensors() {
 }
 
 fn prediction() -> Prediction {
-    let class = |index| Class { label: format!("class {index}"), index, score: 0.9 / (index + 1) as f32 };
+    let class = |index| Class { label: format!("class {index}").into(), index, score: 0.9 / (index + 1) as f32 };
     Prediction {
         model: "digits".parse().unwrap(),
         digest: serde_json::from_str("\"00112233445566778899aabbccddeeff\"").unwrap(),

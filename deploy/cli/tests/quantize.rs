@@ -59,7 +59,7 @@ fn class(runtime: &Runtime, model: &Model, image: &Path) -> (String, f32) {
     let mut row = vec![0.0; preprocessor.row_len()];
     preprocessor.prepare(&std::fs::read(image).unwrap(), &mut row).unwrap();
     let top = rank(model, &session.run(&mut row, 1).unwrap()).unwrap();
-    (top[0].label.clone(), top[0].score)
+    (top[0].label.to_string(), top[0].score)
 }
 
 #[test]

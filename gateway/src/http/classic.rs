@@ -7,6 +7,7 @@ use bytes::Buf;
 use futures_util::Stream;
 use serde::Serialize;
 use shoal_shared::failure::{Failure, FailureCode};
+use shoal_shared::interned::Interned;
 use shoal_shared::names::Lane;
 use warp::Filter;
 use warp::http::StatusCode;
@@ -48,7 +49,7 @@ pub(super) fn routes(front: &Front) -> Route {
 #[derive(Serialize)]
 struct Prediction {
     success: bool,
-    prediction: String,
+    prediction: Interned,
     score: f64,
     image_file_name: String,
 }
@@ -74,7 +75,7 @@ where
 
 /// An answer as old clients show it.
 struct Shown {
-    label: String,
+    label: Interned,
     score: f64,
     file: String,
 }

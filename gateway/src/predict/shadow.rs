@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn classes(scores: &[(u32, f32)]) -> Vec<Class> {
-        scores.iter().map(|&(index, score)| Class { label: index.to_string(), index, score }).collect()
+        scores.iter().map(|&(index, score)| Class { label: index.to_string().into(), index, score }).collect()
     }
 
     #[test]

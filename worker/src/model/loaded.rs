@@ -1,6 +1,7 @@
 //! A model in memory: manifest, labels, weights and the digest of all three.
 
 use shoal_shared::digest::ModelDigest;
+use shoal_shared::interned::Interned;
 use shoal_shared::manifest::{Manifest, parse_labels};
 
 use super::embedded::Embedded;
@@ -82,7 +83,8 @@ impl Model {
     }
 
     /// The label of a class; its number when it has none.
-    pub fn label(&self, index: usize) -> String {
-        self.labels.get(index).filter(|label| !label.is_empty()).cloned().unwrap_or_else(|| format!("class {index}"))
+    pub fn label(&self, index: usize) -> Interned {
+        let label = self.labels.get(index).filter(|label| !label.is_empty());
+        label.map_or_else(|| format!("class {index}").into(), |label| label.as_str().into())
     }
 }

@@ -100,7 +100,7 @@ impl Wanted {
         let classes = images.iter().flat_map(|classes| &classes[..k]);
         let values = match (self.classification, self.kind) {
             (Some(_), _) => Values::Texts(classes.map(classified).collect()),
-            (None, Kind::Label) => Values::Texts(classes.map(|class| class.label.clone()).collect()),
+            (None, Kind::Label) => Values::Texts(classes.map(|class| class.label.to_string()).collect()),
             (None, Kind::Score) => Values::Scores(classes.map(|class| class.score).collect()),
             (None, Kind::Index) => Values::Indices(classes.map(|class| class.index.into()).collect()),
         };
@@ -169,7 +169,9 @@ mod tests {
     use super::*;
 
     fn classes(count: u32) -> Vec<Class> {
-        (0..count).map(|index| Class { label: format!("l{index}"), index, score: 0.5 / (index + 1) as f32 }).collect()
+        (0..count)
+            .map(|index| Class { label: format!("l{index}").into(), index, score: 0.5 / (index + 1) as f32 })
+            .collect()
     }
 
     fn wanted(json: &str) -> Result<Vec<Wanted>, Failure> {
