@@ -245,7 +245,15 @@ fn overload_deadline_and_size_have_their_own_status() {
     assert_eq!(infer(&fleet, &[], &vec![b' '; 100_001]).status, 413);
     // A worker that holds still.
     fleet.workers[0].signal(Signal::STOP);
-    let late = ask(floats(1, 0.75, 300_000));
+    // What was under way of the images before may still be, for a moment.
+    let mut late = ask(floats(1, 0.75, 300_000));
+    eventually("the one place is free", || {
+        let is_refused = late.status == 429;
+        if is_refused {
+            late = ask(floats(1, 0.75, 300_000));
+        }
+        !is_refused
+    });
     assert_eq!(late.status, 504, "{late:?}");
     fleet.workers[0].signal(Signal::CONT);
 }
