@@ -31,6 +31,16 @@ pub enum DigestKind {
     Md5,
 }
 
+impl DigestKind {
+    /// As people write it.
+    pub fn title(self) -> &'static str {
+        match self {
+            DigestKind::Sha256 => "SHA-256",
+            DigestKind::Md5 => "MD5",
+        }
+    }
+}
+
 /// The digest that identifies an image in cache keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ImageKey {

@@ -240,6 +240,8 @@ fn md5_may_be_the_key() {
     }
     let known = http::get(&fleet.url(&format!("/predictions/{}", ImageMd5::of(&image))));
     assert_eq!(known.json()["prediction"], "6");
+    let wrong = http::get(&fleet.url(&format!("/predictions/{}", ImageSha256::of(&image))));
+    assert_eq!(wrong.json()["detail"], "the digest must be the image's MD5 in hexadecimal");
 }
 
 /// A trace of image numbers, Zipf(1.0): the r-th most popular comes with weight 1/r.

@@ -108,7 +108,7 @@ async fn look_up(digest: &str, query: &Query, headers: &HeaderMap, predictor: &P
     let found = async {
         let options = Options::read(query)?;
         let Some(image) = ImageKey::parse(predictor.digest_kind(), digest) else {
-            let message = format!("the digest must be the image's {:?} in hexadecimal", predictor.digest_kind());
+            let message = format!("the digest must be the image's {} in hexadecimal", predictor.digest_kind().title());
             return Err(Failure::new(FailureCode::BadRequest, message));
         };
         let options = options.served(headers, predictor).await?;
