@@ -4,7 +4,6 @@
 //! one thread makes are one piece of memory. Each thread remembers so many and no more, in a slot each by their hash: a
 //! text that finds another in its slot takes its place, which costs a copy and nothing else.
 
-use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -76,12 +75,6 @@ impl Deref for Interned {
     type Target = str;
 
     fn deref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl Borrow<str> for Interned {
-    fn borrow(&self) -> &str {
         self.as_str()
     }
 }
