@@ -20,6 +20,7 @@ use shoal_shared::process::notify;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
 use tokio::net::TcpListener;
+use tokio::task::block_in_place;
 
 use crate::accounts::Accounts;
 use crate::cache::MemoryCache;
@@ -73,11 +74,10 @@ impl Gateway {
         let catalog = Catalog::open(&bus).await?;
         let versions = catalog.follow(shutdown).await?;
         let models = Models::new(bus.clone(), fleet, versions, config.default_model.clone(), config.rollout);
-        let evictions = metrics.evictions.clone();
         let predictor = Predictor::new(Parts {
             shared: SharedCache::open(&bus, cache::ALL).await?,
             uploads: Uploads::open(&bus).await?,
-            memory: MemoryCache::new(&config.cache, move || evictions.inc()),
+            memory: MemoryCache::new(&config.cache, metrics.evictions.clone()),
             config: config.clone(),
             bus: bus.clone(),
             replies,
@@ -177,7 +177,9 @@ fn serve_fleet(bus: &Bus, predictor: &Predictor, shutdown: &Shutdown) {
     });
 
     let (listening, memory, stop) = (bus.clone(), predictor.memory().clone(), shutdown.clone());
-    shutdown.spawn(async move { listening.on_forget(|model| memory.forget(model), stop).await });
+    // It goes through a hundred thousand predictions.
+    let forget = move |model: Option<&str>| block_in_place(|| memory.forget(model));
+    shutdown.spawn(async move { listening.on_forget(forget, stop).await });
 
     let (counting, counted, stop) = (bus.clone(), predictor.clone(), shutdown.clone());
     shutdown.spawn(async move {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 
+use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use shoal_shared::digest::CacheKey;
 use tokio::sync::watch;
@@ -14,8 +15,10 @@ use tokio::task::AbortHandle;
 
 /// Flights in progress, by what they are to find out.
 pub struct Flights<T> {
-    by_key: Arc<Mutex<HashMap<CacheKey, Weak<Flight<T>>>>>,
+    by_key: Arc<ByKey<T>>,
 }
+
+type ByKey<T> = Mutex<HashMap<CacheKey, Weak<Flight<T>>, RandomState>>;
 
 /// One flight; lives as long as somebody waits for it.
 pub struct Flight<T> {
@@ -105,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Default for Flights<T> {
     }
 }
 
-type Entry<T> = (Arc<Mutex<HashMap<CacheKey, Weak<Flight<T>>>>>, CacheKey);
+type Entry<T> = (Arc<ByKey<T>>, CacheKey);
 
 /// Takes a flight off the map when it ends.
 struct Leave<T>(Entry<T>);

@@ -62,7 +62,7 @@ pub struct GatewayMetrics {
     pub broker_seconds: Histogram,
     /// Requests with a trace.
     pub exemplars: Exemplars,
-    /// Predictions dropped from memory for want of room.
+    /// Predictions dropped from memory.
     pub evictions: IntCounter,
     /// Bytes of predictions in memory.
     pub cache_bytes: IntGauge,
@@ -143,7 +143,7 @@ impl GatewayMetrics {
             exemplars: Exemplars::new(REQUEST_SECONDS, "route", LATENCY_BUCKETS),
             evictions: IntCounter::new(
                 "shoal_gateway_cache_evictions_total",
-                "Predictions dropped from memory for want of room",
+                "Predictions dropped from memory for want of room or by age",
             )?,
             cache_bytes: IntGauge::new("shoal_gateway_cache_bytes", "Bytes of predictions in memory")?,
             cache_entries: IntGauge::new("shoal_gateway_cache_entries", "Predictions in memory")?,

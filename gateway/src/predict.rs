@@ -39,7 +39,7 @@ pub(crate) use flight::{Published, place_image, refusal};
 
 use crate::admission::{Admission, Charge, Refusal, Tenant};
 use crate::attribution::Judged;
-use crate::cache::{Entry, MemoryCache};
+use crate::cache::{Entry, Kept, MemoryCache};
 use crate::config::GatewayConfig;
 use crate::flights::Flights;
 use crate::md5_together::Md5Together;
@@ -331,7 +331,8 @@ impl Predictor {
             ImageKey::Sha256(sha256) => (Some(sha256), None),
             ImageKey::Md5(md5) => (None, Some(md5)),
         };
-        let entry = Arc::new(Entry { prediction, sha256, md5, format: None, since: Instant::now() });
+        let entry =
+            Arc::new(Entry { prediction, sha256, md5, format: None, since: Instant::now(), kept: Kept::default() });
         let stages = waterfall::looked_up(begun.elapsed());
         let named = (of.model, of.version);
         Ok(Some(Answered { entry, source: Source::Shared, key, served: None, stages, named }))

@@ -6,10 +6,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -39,7 +40,7 @@ impl From<&str> for Interned {
         if text.len() > MAX_REMEMBERED {
             return Self(text.into());
         }
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(text);
+        let hash = FixedState::default().hash_one(text);
         let shared = KNOWN.try_with(|known| {
             let mut known = known.borrow_mut();
             let slot = &mut known[hash as usize % SLOTS];

@@ -129,12 +129,12 @@ impl Mission {
     }
 
     fn keep(&self, inner: &Inner, prediction: Prediction, md5: ImageMd5) -> Arc<Entry> {
-        let entry = Arc::new(Entry::of(prediction, &self.key.image, md5, &self.ask.image));
+        let entry = Entry::of(prediction, &self.key.image, md5, &self.ask.image);
         // A worker with another version of the model may have answered: its key is its own.
-        if !self.ask.caching.no_store && entry.prediction.digest == self.key.model {
-            inner.memory.put(self.key.clone(), entry.clone());
+        if self.ask.caching.no_store || entry.prediction.digest != self.key.model {
+            return Arc::new(entry);
         }
-        entry
+        inner.memory.put(self.key.clone(), entry)
     }
 
     async fn ask_workers(&self, inner: &Arc<Inner>) -> Result<(Outcome, Published, ComingMd5), Refusal> {
