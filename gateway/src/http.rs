@@ -36,6 +36,7 @@ mod page;
 mod predict;
 mod request;
 pub(crate) mod server;
+mod spelling;
 pub(crate) mod tls;
 mod upload;
 mod v2;

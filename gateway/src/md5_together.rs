@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use shoal_shared::digest::{ImageKey, ImageMd5};
 use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, yield_now};
 
 /// Shorter images are hashed in less time than it takes to gather them, bytes.
 const SHORTEST: usize = 4 << 10;
@@ -38,7 +38,7 @@ pub(crate) enum ComingMd5 {
 }
 
 impl Md5Together {
-    /// Of an image with this key. With little company it is computed at once, while a worker has the image.
+    /// Of an image with this key. With little company it is computed soon, while a worker has the image.
     pub(crate) fn begin(self: &Arc<Self>, key: &ImageKey, bytes: &Bytes) -> ComingMd5 {
         if matches!(key, ImageKey::Md5(_)) || bytes.len() < SHORTEST {
             return ComingMd5::Here(key.md5(bytes));
@@ -47,8 +47,13 @@ impl Md5Together {
         let company = self.open.fetch_add(1, Ordering::Relaxed);
         let coming = ComingMd5::Open { image: image.clone(), among: self.clone() };
         if company + 1 < COMPANY {
-            image.alone();
-            return coming;
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(self.clone().hash_unless_joined())),
+                Err(_) => {
+                    image.alone();
+                    return coming;
+                }
+            }
         }
         let mut waiting = self.waiting.lock();
         waiting.push(image);
@@ -58,6 +63,17 @@ impl Md5Together {
             hash(&full);
         }
         coming
+    }
+
+    /// The first images of many that arrive together are not hashed alone: the others come before this goes on.
+    async fn hash_unless_joined(self: Arc<Self>) {
+        yield_now().await;
+        let mut waiting = self.waiting.lock();
+        if waiting.len() < COMPANY {
+            let few = std::mem::take(&mut *waiting);
+            drop(waiting);
+            hash(&few);
+        }
     }
 }
 
@@ -146,6 +162,28 @@ mod tests {
         assert_eq!(waiting(&together), 5);
         assert_eq!(coming[7].get(), ImageMd5::of(&image(7).1));
         assert_eq!(waiting(&together), 0);
+    }
+
+    #[tokio::test]
+    async fn a_few_are_hashed_when_nobody_joins_them() {
+        let together = Arc::new(Md5Together::default());
+        let begin = |number| {
+            let (key, bytes) = image(number);
+            together.begin(&key, &bytes)
+        };
+        let few = [begin(1), begin(2)];
+        assert_eq!(waiting(&together), 2);
+        while waiting(&together) > 0 {
+            yield_now().await;
+        }
+        let more: Vec<_> = (3..8).map(begin).collect();
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        assert_eq!(waiting(&together), more.len());
+        for (number, coming) in few.iter().chain(&more).enumerate() {
+            assert_eq!(coming.get(), ImageMd5::of(&image(number + 1).1));
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

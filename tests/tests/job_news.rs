@@ -25,6 +25,7 @@ fn the_same_job_twice_is_one_job() {
     assert_eq!(put(&fleet, "mine", 4).status, 202);
     let again = put(&fleet, "mine", 4);
     assert_eq!((again.status, again.json()["id"].as_str()), (200, Some("mine")));
+    assert_eq!(put(&fleet, "%6Dine", 4).json()["id"], "mine");
     let other = put(&fleet, "mine", 5);
     assert_eq!((other.status, other.json()["error"]["code"].as_str()), (409, Some("conflict")));
     let done = http::get(&fleet.url("/jobs/mine?wait=30")).json();

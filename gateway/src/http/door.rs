@@ -7,14 +7,14 @@ use std::sync::Arc;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode};
 use shoal_shared::failure::{Failure, FailureCode};
 use warp::reply::Response;
 
 use super::pacing::Pacing;
 use super::predict::prefers_async;
 use super::upload::discard;
-use super::{error, openapi, v2};
+use super::{error, openapi, spelling, v2};
 use crate::accounts::config::AuthMode;
 use crate::accounts::{Accounts, Caller, Left, Scope, unauthorized};
 use crate::admission::Refusal;
@@ -58,7 +58,7 @@ impl Door {
         F: FnOnce(Request<Incoming>) -> R,
         R: Future<Output = Response>,
     {
-        without_trailing_slash(request.uri_mut());
+        spelling::normalise(request.uri_mut());
         // Answered like a GET; hyper knows what was asked, and sends no body.
         if request.method() == Method::HEAD {
             *request.method_mut() = Method::GET;
@@ -221,20 +221,6 @@ fn scope(path: &str) -> Option<Scope> {
     }
 }
 
-/// `/user/` is `/user`.
-fn without_trailing_slash(uri: &mut Uri) {
-    let path = uri.path();
-    if path.len() < 2 || !path.ends_with('/') {
-        return;
-    }
-    let path = path.trim_end_matches('/');
-    let path = if path.is_empty() { "/" } else { path };
-    let spelled = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    if let Ok(spelled) = spelled.parse() {
-        *uri = spelled;
-    }
-}
-
 fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
@@ -252,19 +238,6 @@ fn preflight() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_has_one_spelling() {
-        let spelled = |text: &str| {
-            let mut uri: Uri = text.parse().unwrap();
-            without_trailing_slash(&mut uri);
-            uri.to_string()
-        };
-        assert_eq!(spelled("/user/"), "/user");
-        assert_eq!(spelled("/user/7/?a=b/"), "/user/7?a=b/");
-        assert_eq!(spelled("/"), "/");
-        assert_eq!(spelled("///"), "/");
-    }
 
     #[test]
     fn credentials_come_in_two_headers() {
