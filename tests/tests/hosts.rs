@@ -17,7 +17,16 @@ use shoal_testkit::process::{Process, binary, repository};
 use shoal_testkit::{eventually, http, models};
 
 const SERVERS: [&str; 3] = ["n1", "n2", "n3"];
-const CONFIG: &str = "[nats.topology]\nreplicas = 3\nack_wait = \"2s\"\nmax_attempts = 3\n";
+/// Other hosts reach the gateways: without a word they would ask for credentials.
+const CONFIG: &str = r#"
+[nats.topology]
+replicas = 3
+ack_wait = "2s"
+max_attempts = 3
+
+[gateway.auth]
+mode = "off"
+"#;
 
 /// Three hosts with NATS, one with two gateways, two with supervised workers of two models.
 struct Fleet {

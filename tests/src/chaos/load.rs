@@ -124,6 +124,7 @@ impl Shared {
 
     /// Whether the gateway did not accept the job, and said so as it should.
     fn is_refused(&self, response: &Response) -> bool {
+        assert!(![401, 403].contains(&response.status), "nothing was asked of the fleet: {response:?}");
         let refused = [429, 503].contains(&response.status);
         if refused {
             assert!(response.header("retry-after").is_some(), "{response:?}");
