@@ -33,7 +33,21 @@ fn seed() -> u64 {
 fn fleet(models: &std::path::Path, cluster: bool) -> Fleet {
     models::add_brittle(models);
     let replicas = if cluster { 3 } else { 1 };
-    let config = format!("[nats.topology]\nack_wait = \"1s\"\nmax_attempts = 3\nreplicas = {replicas}\n");
+    // Nobody starts these processes again when a cluster takes long to elect its leaders.
+    let config = format!(
+        r#"
+        [nats.topology]
+        ack_wait = "1s"
+        max_attempts = 3
+        replicas = {replicas}
+
+        [gateway]
+        startup_patience = "60s"
+
+        [worker]
+        startup_patience = "60s"
+        "#
+    );
     let nats_before = std::env::var_os("SHOAL_OLD_NATS_SERVER").map(Into::into);
     let plan = FleetPlan { config, cluster, nats_before, supervised: true, ..FleetPlan::default() };
     let mut fleet = Fleet::start(FleetPlan { model: "brittle".into(), models_dir: Some(models.into()), ..plan });
