@@ -132,6 +132,21 @@ fn a_dead_job_stays_until_its_publisher_can_be_told() {
     assert_eq!(dead_letters(&fleet).matches(job).count(), 1, "{}", dead_letters(&fleet));
 }
 
+/// The broker may be without the stream of results for a while, and the same jobs come back again and again.
+#[test]
+fn an_outcome_that_cannot_be_stored_is_no_attempt_on_its_job() {
+    let models = tempfile::tempdir().unwrap();
+    let fleet = brittle_fleet(models.path(), FleetPlan::default());
+    Streams::connect(&fleet.nats.url()).delete("RESULTS");
+    let job = http::post(&fleet.url("/jobs"), &[], &images::solid(30, 0)).json();
+    let returned = || fleet.workers[0].log().matches("the outcome could not be stored").count();
+    eventually("the job came back more often than it may be attempted", || returned() > 5);
+    provision(&fleet.nats, "brittle");
+    let answer = http::get(&fleet.url(&format!("/jobs/{}?wait=60", job["id"].as_str().unwrap()))).json();
+    assert_eq!(answer["result"]["prediction"], "dark", "{answer}");
+    assert_eq!(dead_letters(&fleet), "no dead letters\n");
+}
+
 /// Above eight megabytes a dead letter refers to the upload, and a replay needs it.
 #[test]
 fn an_upload_stays_as_long_as_only_it_has_the_image_of_a_dead_job() {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use shoal_nats::attempts::Record;
 use shoal_nats::cancel::Cancelled;
 use shoal_nats::delivery::Delivery;
 use shoal_shared::digest::{CacheKey, DigestKind};
@@ -55,6 +56,8 @@ pub struct Held {
     pub entered: Instant,
     /// Attempts on it that are written down; 0 at its first delivery.
     pub attempts: u32,
+    /// What was written down before this attempt, when it came back.
+    pub earlier: Option<Record>,
     /// Its way through quarantine, when it came back.
     pub pass: Option<Pass>,
     /// The place of a large image that was read and is not decoded yet.

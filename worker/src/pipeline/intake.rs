@@ -73,7 +73,8 @@ impl Intake {
         let queue = delivery.queue_delay().as_micros().min(u128::from(u32::MAX)) as u32;
         let timings = Timings { queue, ..Timings::default() };
         let image = delivery.payload.clone();
-        let mut held = Held { delivery, image, key: None, timings, entered, attempts: 0, pass: None, place: None };
+        let mut held =
+            Held { delivery, image, key: None, timings, entered, attempts: 0, earlier: None, pass: None, place: None };
         match self.examine(&mut held).await {
             None if held.delivery.attempt > 1 => {
                 // It may have to wait for others like it.

@@ -56,6 +56,7 @@ impl Quarantine {
             return self.end(held, Verdict::Returned(error.to_string()));
         }
         held.attempts = begun.attempts;
+        held.earlier = Some(record);
         let (pass, done) = oneshot::channel();
         held.pass = Some(Pass { _done: pass });
         self.lanes.push(held);

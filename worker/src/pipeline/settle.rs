@@ -181,7 +181,8 @@ impl Settler {
     }
 
     /// The attempt is written down before the job goes back: whoever has it next knows.
-    async fn retry(&self, held: Held, reason: String) {
+    async fn retry(&self, mut held: Held, reason: String) {
+        held.earlier = None;
         let worker = self.worker.to_string();
         let attempts = held.attempts.max(1);
         if attempts >= self.max_attempts {
@@ -196,9 +197,15 @@ impl Settler {
         held.delivery.nak(backoff(attempts.into())).await;
     }
 
-    /// Not attempted, so no attempt is counted; the pause grows with the deliveries all the same.
+    /// Not attempted, or with an outcome that nobody could be told: no attempt is counted. The pause grows with the
+    /// deliveries all the same.
     async fn give_back(&self, held: Held, reason: &str) {
         tracing::warn!(job.id = %held.delivery.id, reason, "the job is given back");
+        if let Some(earlier) = &held.earlier
+            && let Err(error) = self.attempts.write(held.delivery.sequence, earlier).await
+        {
+            tracing::warn!(job.id = %held.delivery.id, %error, "an attempt that was none stays written down");
+        }
         let pause = backoff(held.delivery.attempt);
         held.delivery.nak(pause).await;
     }
