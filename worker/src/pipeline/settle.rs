@@ -182,6 +182,7 @@ impl Settler {
 
     /// The attempt is written down before the job goes back: whoever has it next knows.
     async fn retry(&self, mut held: Held, reason: String) {
+        // This one counts, even when the job cannot be buried yet.
         held.earlier = None;
         let worker = self.worker.to_string();
         let attempts = held.attempts.max(1);
