@@ -112,11 +112,18 @@ fn versions_take_over_under_load_and_no_request_fails() {
     let told = fleet.shoal(&["models", "versions", "digits"]);
     assert!(told.contains("live 1 to 2") && told.contains("live 2 back to 1"), "{told}");
 
+    // A job for it that comes late, from a gateway that has not heard of the rollback, waits for nobody.
+    let streams = Streams::connect(&fleet.nats.url());
+    let unloaded = "shoal_worker_model_changes_total{change=\"unloaded\",model=\"digits_v2\"}";
+    eventually("the second version is unloaded", || fleet.worker_metric(unloaded) == 1.0);
+    streams.publish("jobs.digits_v2.bulk", &[("Shoal-Job".to_owned(), "late".to_owned())], images::digit(4));
+    eventually("the late job is answered", || streams.result("late")["prediction"] == "four");
+    eventually("the second version is unloaded again", || fleet.worker_metric(unloaded) == 2.0);
+
     // A version that is not used can go, and takes its queue with it; one that is used stays.
     fleet.shoal(&["models", "remove", "digits", "2"]);
     assert_eq!(ask(&fleet, "?version=2", 1, 60_008).status, 404);
     // What others publish without a version is answered by the live one.
-    let streams = Streams::connect(&fleet.nats.url());
     let job = [("Shoal-Job".to_owned(), "unversioned".to_owned())];
     streams.publish("jobs.digits.bulk", &job, images::digit(6));
     eventually("the job is answered", || streams.result("unversioned")["prediction"] == "6");

@@ -1,6 +1,7 @@
 //! Holds the models of this process: follows what is wished, loads the next before it lets the last go, and
 //! stays within the memory budget.
 
+mod farewell;
 mod look;
 mod tell;
 
@@ -21,6 +22,7 @@ use super::residency::{Candidate, Claim, Stand, Step, next_step};
 use super::roll::{Line, Roll};
 use super::served::{Means, ServedModel};
 use super::wishes::{Assigned, Identity, Wish};
+use farewell::Stranded;
 
 /// How often it is looked whether jobs wait for a model that is not loaded, and whether one has broken.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -41,6 +43,7 @@ pub(crate) struct Holder {
     held: Vec<Held>,
     barred: HashMap<ModelName, Barred>,
     waited: HashSet<ModelName>,
+    stranded: Stranded,
     /// Models of the local folder that were not loaded yet, as far as their files tell.
     described: HashMap<ModelName, ModelStatus>,
     events: (mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>),
@@ -56,6 +59,8 @@ pub(crate) struct Followed {
 struct Held {
     identity: Identity,
     since: Duration,
+    /// Since when nobody wishes it any more.
+    unwished: Option<Instant>,
     phase: Phase,
 }
 
@@ -97,6 +102,7 @@ impl Holder {
             held: Vec::new(),
             barred: HashMap::new(),
             waited: HashSet::new(),
+            stranded: Stranded::default(),
             described: HashMap::new(),
             events: mpsc::unbounded_channel(),
         }
@@ -123,7 +129,7 @@ impl Holder {
     pub(crate) async fn start_first(&mut self, First { identity, loaded }: First) -> anyhow::Result<()> {
         let served = ServedModel::start(identity.clone(), loaded, self.means.clone()).await?;
         let phase = Phase::Serving(Box::new(served));
-        self.held.push(Held { identity, since: self.means.origin.elapsed(), phase });
+        self.hold(identity, phase);
         self.describe().await;
         self.arrange().await;
         Ok(())
@@ -139,7 +145,10 @@ impl Holder {
         while !shutdown.is_ordered() {
             let breaks = self.breaks();
             tokio::select! {
-                _ = tick.tick() => self.look_for_jobs().await,
+                _ = tick.tick() => {
+                    self.look_for_jobs().await;
+                    self.look_for_stranded_jobs().await;
+                }
                 _ = changes.changed() => {}
                 Ok(()) = ordered.changed() => {}
                 () = breaks => {}
@@ -163,16 +172,10 @@ impl Holder {
         self.barred.retain(|_, barred| barred.until > now);
         self.drop_broken();
         let wishes = self.wishes();
-        let wished = |name: &ModelName| wishes.iter().any(|wish| wish.identity.name == *name);
         // What failed under another digest is another model.
         self.barred.retain(|_, barred| wishes.iter().any(|wish| wish.identity == barred.identity));
         self.hand_over(&wishes).await;
-        for name in self.held.iter().map(|held| held.identity.name.clone()).collect::<Vec<_>>() {
-            // Jobs that were published to it are its own: no other version pulls them.
-            if !wished(&name) && !self.stands_in(&name, &wishes) && !self.jobs_wait(&name).await {
-                self.unload(&name);
-            }
-        }
+        self.let_go_of_the_unwished(&wishes).await;
         while let Some(step) = next_step(&self.candidates(&wishes), self.budget, self.means.origin.elapsed()) {
             match step {
                 Step::Unload(name) if self.is_earlier(&name, &wishes) && self.jobs_wait(&name).await => break,
@@ -189,6 +192,10 @@ impl Holder {
     }
 
     fn wishes(&self) -> Vec<Wish> {
+        self.stranded.join(self.assigned_wishes())
+    }
+
+    fn assigned_wishes(&self) -> Vec<Wish> {
         let ordered = self.ordered.borrow().clone();
         self.assigned.wishes(&self.catalog, ordered.as_ref(), |name| self.barred.contains_key(name))
     }
@@ -215,13 +222,6 @@ impl Holder {
     /// Whether a model is an earlier version, which nobody asks any more.
     fn is_earlier(&self, name: &ModelName, wishes: &[Wish]) -> bool {
         wishes.iter().any(|wish| wish.identity.name == *name && wish.claim == Claim::Kept)
-    }
-
-    /// Whether a model that is not wished any more answers until the live version is here.
-    fn stands_in(&self, name: &ModelName, wishes: &[Wish]) -> bool {
-        let Some(held) = self.held.iter().find(|held| held.identity.name == *name) else { return false };
-        let live = wishes.iter().find(|wish| wish.is_live && wish.identity.model == held.identity.model);
-        live.is_some_and(|live| !self.is_serving(&live.identity.name))
     }
 
     fn is_serving(&self, name: &ModelName) -> bool {
@@ -283,8 +283,12 @@ impl Holder {
             let _ = events.send(Event::Loaded(of, loaded));
         });
         let phase = Phase::Loading(self.loader.reckon(&identity));
-        self.held.push(Held { identity, since: self.means.origin.elapsed(), phase });
+        self.hold(identity, phase);
         self.changed.notify_one();
+    }
+
+    fn hold(&mut self, identity: Identity, phase: Phase) {
+        self.held.push(Held { identity, since: self.means.origin.elapsed(), unwished: None, phase });
     }
 
     fn unload(&mut self, name: &ModelName) {
@@ -310,9 +314,8 @@ impl Holder {
                     Ok(served) => {
                         metrics.model_changes.with_label_values(&[identity.name.as_str(), "loaded"]).inc();
                         tracing::info!(model.name = %identity.name, took = ?served.line().loaded_in, "model ready");
-                        let since = self.means.origin.elapsed();
                         self.waited.remove(&identity.name);
-                        self.held.push(Held { identity, since, phase: Phase::Serving(served) });
+                        self.hold(identity, Phase::Serving(served));
                     }
                     Err(error) => self.bar(identity, format!("{error:#}")),
                 }

@@ -87,4 +87,18 @@ impl Assigned {
         }
         wishes
     }
+
+    /// Every version in the catalog of the models to be served, whether it has a use or not.
+    pub(crate) fn every_version(&self, catalog: &CatalogView) -> Vec<Identity> {
+        let mut all = Vec::new();
+        for (model, record) in self.models.iter().filter_map(|model| Some((model, catalog.record(model)?))) {
+            for (version, pushed) in &record.versions {
+                let Ok(name) = model.served(version) else { continue };
+                let (version, digest) = (version.clone(), pushed.digest.clone());
+                let pushed = Some(PushedVersion { version, digest, bytes: pushed.bytes });
+                all.push(Identity { name, model: model.clone(), pushed });
+            }
+        }
+        all
+    }
 }
