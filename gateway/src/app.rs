@@ -16,9 +16,9 @@ use shoal_nats::replies::Replies;
 use shoal_nats::service::PredictService;
 use shoal_nats::uploads::Uploads;
 use shoal_shared::names::NodeId;
-use shoal_shared::process::notify;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
+use shoal_shared::process::{memory, notify};
 use tokio::net::TcpListener;
 use tokio::task::block_in_place;
 
@@ -118,6 +118,7 @@ impl Gateway {
         let routes = http::routes(&self.front, self.registry);
         shutdown.spawn(micro::run(self.service, predictor.clone(), shutdown.clone()));
         serve_fleet(&self.bus, &predictor, &shutdown);
+        shutdown.spawn(memory::give_back(shutdown.clone()));
         shutdown.spawn(accounts.rates().clone().run(self.bus.clone(), shutdown.clone()));
         shutdown.spawn(guard::run(predictor.clone(), self.catalog, shutdown.clone()));
         let webhooks = Webhooks::new(predictor, accounts.clone())?;

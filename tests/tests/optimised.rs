@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use shoal_testkit::models;
+use shoal_testkit::fleet::{Fleet, FleetPlan};
+use shoal_testkit::{eventually, models};
 use shoal_worker::model::{Crew, Device, Engine, Model, ModelSession, ModelStore, Runtime, Threads, Wanted};
 use shoal_worker::serving::CpuBudget;
 
@@ -111,4 +112,15 @@ fn what_was_measured_is_remembered_for_as_many_threads() {
     assert_eq!(kept.measured(Wanted { threads: 3, ..wanted }), None);
     let again = Crew::reassemble(runtime(), &model, wanted, &budget, known).unwrap();
     assert_eq!((again.shape, again.narrow.len()), (crew.shape, crew.narrow.len()));
+}
+
+/// Beside the weights that the session computes with, 128 MiB have room for everything else, but not for the file that
+/// they were read from as well.
+#[test]
+fn an_idle_worker_gives_back_the_file_of_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = models::add_resnet50(dir.path(), false);
+    let file = fs::metadata(dir.path().join(&model).join("model.onnx")).unwrap().len();
+    let fleet = Fleet::start(FleetPlan { model, models_dir: Some(dir.path().into()), ..FleetPlan::default() });
+    eventually("the file is given back", || fleet.workers[0].memory() < file + (128 << 20));
 }

@@ -16,7 +16,7 @@ use shoal_nats::vouched::Vouched;
 use shoal_shared::names::NodeId;
 use shoal_shared::process::shutdown::Shutdown;
 use shoal_shared::process::spans::Spans;
-use shoal_shared::process::{admin, notify};
+use shoal_shared::process::{admin, memory, notify};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 
@@ -127,6 +127,7 @@ impl Worker {
         ready.send_replace(true);
         tracing::info!(admin = %admin, ready_after = ?means.origin.elapsed(), "worker ready");
 
+        stop_admin.spawn(memory::give_back(stop_admin.clone()));
         let mut holding = tokio::spawn(holder.run(shutdown.clone()));
         let ended_early = tokio::select! {
             () = shutdown.ordered() => None,
