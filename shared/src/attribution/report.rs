@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advice::Advice;
 use super::rule::Bottleneck;
-use super::situation::{Resource, Situation};
+use super::situation::{Resource, Situation, Use};
 
 /// Mean milliseconds of one stage.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,13 +66,24 @@ pub fn attribute(situation: Situation) -> Report {
 /// CPU that a request takes beside its model, over gateway, broker and worker, seconds (`docs/performance.md`).
 const PATH: f64 = 150e-6;
 
-/// By the utilisation law, X / U is what a resource carries at most. While nothing runs, what the workers have
-/// measured themselves, as far as others leave their threads cores, and no more than the free ones carry.
+/// Processes that nobody asks use some of a resource too; below this part of it, that may be most of what they use.
+const HARDLY: f64 = 0.05;
+
+/// Whether what is used says little of what requests cost.
+fn is_hardly_used(situation: &Situation) -> bool {
+    let busiest = [&situation.gateway, &situation.decode, &situation.inference].map(Use::ratio);
+    let host = situation.fullest();
+    (situation.inferred < 0.5 && situation.answered < 0.5)
+        || (busiest.into_iter().all(|ratio| ratio < HARDLY) && host.own < HARDLY * host.cpu.capacity)
+}
+
+/// By the utilisation law, X / U is what a resource carries at most. While hardly anything runs, what the workers
+/// have measured themselves, as far as others leave their threads cores, and no more than the free ones carry.
 fn headroom(situation: &Situation) -> Option<f64> {
     if situation.workers == 0 {
         return None;
     }
-    if situation.inferred < 0.5 && situation.answered < 0.5 {
+    if is_hardly_used(situation) {
         if situation.hosts.is_empty() {
             return Some(situation.speed);
         }
@@ -167,7 +178,6 @@ fn round(value: f64, places: i32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::rule::examples::{decode_bound, inference_bound, slow_broker, too_few_workers};
-    use super::super::situation::Use;
     use super::*;
 
     #[test]
@@ -207,5 +217,18 @@ mod tests {
         // Two threads, and others have three quarters of the cores.
         assert_eq!(idle(50.0, 1.5), Some(12.5));
         assert_eq!(attribute(Situation::default()).headroom, None);
+    }
+
+    #[test]
+    fn a_few_requests_do_not_pay_for_what_a_fleet_uses_without_any() {
+        let mut few = Situation { answered: 2.0, inferred: 2.0, speed: 50.0, ..inference_bound() };
+        few.inference.busy = 0.04 * few.inference.capacity;
+        (few.gateway.busy, few.decode.busy) = (0.03 * few.gateway.capacity, 0.0);
+        (few.hosts[0].cpu.busy, few.hosts[0].own) = (0.3, 0.06);
+        // Two session threads, and a core and seven tenths are free for them.
+        assert_eq!(attribute(few.clone()).headroom, Some(42.5));
+        // From here on they are believed.
+        few.inference.busy = 0.05 * few.inference.capacity;
+        assert!(attribute(few).headroom.is_some_and(|room| room < 20.0));
     }
 }
