@@ -1,8 +1,10 @@
 //! Which models are to be in this process: those it was told to serve, in the versions that the catalog
 //! has a use for.
 
+use std::sync::Arc;
+
 use shoal_nats::catalog::CatalogView;
-use shoal_shared::catalog::Role;
+use shoal_shared::catalog::{CatalogRecord, Pushed, Role};
 use shoal_shared::digest::ModelDigest;
 use shoal_shared::names::{ModelName, Version};
 
@@ -26,6 +28,14 @@ pub(crate) struct Identity {
     pub(crate) model: ModelName,
     /// Its version and what that holds; absent for a model of the local folder that was never pushed.
     pub(crate) pushed: Option<PushedVersion>,
+}
+
+impl Identity {
+    /// A version of a model, which is served under a name of its own.
+    fn of(model: &ModelName, name: &ModelName, version: &Version, pushed: &Pushed) -> Self {
+        let pushed = PushedVersion { version: version.clone(), digest: pushed.digest.clone(), bytes: pushed.bytes };
+        Self { name: name.clone(), model: model.clone(), pushed: Some(pushed) }
+    }
 }
 
 /// A version in the catalog.
@@ -69,14 +79,13 @@ impl Assigned {
             let live_is_barred = served.iter().any(|(name, _, role)| *role == Role::Live && is_barred(name));
             for (name, version, role) in served {
                 let Some(pushed) = record.versions.get(&version) else { continue };
+                let identity = Identity::of(model, &name, &version, pushed);
                 let claim = match role {
                     Role::Live => claim,
                     Role::Canary | Role::Shadow => Claim::Beside,
                     Role::Previous if live_is_barred => claim,
                     Role::Previous => Claim::Kept,
                 };
-                let pushed = PushedVersion { version, digest: pushed.digest.clone(), bytes: pushed.bytes };
-                let identity = Identity { name, model: model.clone(), pushed: Some(pushed) };
                 wishes.push(Wish { identity, claim, is_live: role == Role::Live });
             }
             if live_is_barred && record.previous.is_none() {
@@ -90,15 +99,11 @@ impl Assigned {
 
     /// Every version in the catalog of the models to be served, whether it has a use or not.
     pub(crate) fn every_version(&self, catalog: &CatalogView) -> Vec<Identity> {
-        let mut all = Vec::new();
-        for (model, record) in self.models.iter().filter_map(|model| Some((model, catalog.record(model)?))) {
-            for (version, pushed) in &record.versions {
-                let Ok(name) = model.served(version) else { continue };
-                let (version, digest) = (version.clone(), pushed.digest.clone());
-                let pushed = Some(PushedVersion { version, digest, bytes: pushed.bytes });
-                all.push(Identity { name, model: model.clone(), pushed });
-            }
-        }
-        all
+        let records = self.models.iter().filter_map(|model| Some((model, catalog.record(model)?)));
+        let of_record = |(model, record): (&ModelName, Arc<CatalogRecord>)| {
+            let identity = |(version, pushed)| Some(Identity::of(model, &model.served(version).ok()?, version, pushed));
+            record.versions.iter().filter_map(identity).collect::<Vec<_>>()
+        };
+        records.flat_map(of_record).collect()
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use shoal_nats::backlog::Backlog;
-use shoal_shared::names::{Lane, ModelName};
+use shoal_shared::names::ModelName;
 
 use super::Holder;
 use crate::serving::residency::Claim;
@@ -15,6 +16,8 @@ use crate::serving::wishes::{Identity, Wish};
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How often it is looked whether jobs lie in the queue of a version that is held nowhere.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A broker that takes longer is asked another time: changes of models wait for the answer.
+const LOOK_AT_MOST: Duration = Duration::from_secs(1);
 
 /// Versions that jobs were left behind with: a worker died with them, or a gateway heard of a change late.
 #[derive(Default)]
@@ -71,33 +74,31 @@ impl Holder {
             return;
         }
         self.stranded.looked = Some(Instant::now());
-        let mut found = HashMap::new();
-        let wishes = self.assigned_wishes();
-        for identity in self.assigned.every_version(&self.catalog) {
-            let name = identity.name.clone();
-            let wish = wishes.iter().find(|wish| wish.identity == identity);
-            let is_held = self.held.iter().any(|held| held.identity == identity);
-            let (is_known, is_kept) = (self.stranded.found.contains_key(&name), is_held && wish.is_some());
-            // What is to be loaded for its own sake needs no other reason; what is held for another is no case.
-            if is_kept || wish.is_some_and(|wish| wish.claim > Claim::Kept) || (is_held && !is_known) {
-                continue;
-            }
-            if self.has_jobs(&name, is_held).await {
-                found.insert(name, (identity, is_known));
-            }
+        if let Ok(found) = tokio::time::timeout(LOOK_AT_MOST, self.left_behind()).await {
+            self.stranded.found = found;
         }
-        self.stranded.found = found;
     }
 
-    /// Whether anything lies in a version's queue; unless it is held here, nobody must be waiting for more.
-    async fn has_jobs(&self, name: &ModelName, is_held: bool) -> bool {
-        for lane in Lane::ALL {
+    async fn left_behind(&self) -> HashMap<ModelName, (Identity, bool)> {
+        let wishes = self.assigned_wishes();
+        let looks = self.assigned.every_version(&self.catalog).into_iter().filter_map(|identity| {
+            let wish = wishes.iter().find(|wish| wish.identity == identity);
+            let is_held = self.held.iter().any(|held| held.identity == identity);
+            let is_known = self.stranded.found.contains_key(&identity.name);
+            let is_case = match wish {
+                // What is to be loaded for its own sake needs no other reason, and the one before stays while it is here.
+                Some(wish) => wish.claim == Claim::Kept && !is_held,
+                // What is on its way out sees to its jobs itself.
+                None => !is_held || is_known,
+            };
+            // Unless it is held here, nobody must be waiting for more.
             let has_jobs =
-                |backlog: Backlog| backlog.pending + backlog.in_flight > 0 && (is_held || backlog.waiting_pulls == 0);
-            if self.means.bus.backlog(name, lane).await.is_ok_and(has_jobs) {
-                return true;
-            }
-        }
-        false
+                move |lane: Backlog| lane.pending + lane.in_flight > 0 && (is_held || lane.waiting_pulls == 0);
+            is_case.then_some(async move {
+                let found = self.some_lane(&identity.name, has_jobs).await;
+                found.then(|| (identity.name.clone(), (identity, is_known)))
+            })
+        });
+        join_all(looks).await.into_iter().flatten().collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What the holder looks at between two rounds: files, queues, sessions.
 
+use shoal_nats::backlog::Backlog;
 use shoal_shared::names::{Lane, ModelName};
 
 use super::{Holder, Phase};
@@ -28,8 +29,13 @@ impl Holder {
         if !self.means.bus.is_up() {
             return true;
         }
+        self.some_lane(name, |lane| lane.pending > 0).await
+    }
+
+    /// Whether one of a model's lanes is so, as far as they can be read.
+    pub(super) async fn some_lane(&self, name: &ModelName, is_so: impl Fn(Backlog) -> bool) -> bool {
         for lane in Lane::ALL {
-            if self.means.bus.backlog(name, lane).await.is_ok_and(|backlog| backlog.pending > 0) {
+            if self.means.bus.backlog(name, lane).await.is_ok_and(&is_so) {
                 return true;
             }
         }
