@@ -110,7 +110,7 @@ pub struct HeldModel {
     pub images: u64,
     /// Batches run since it was loaded.
     pub batches: u64,
-    /// Memory that it takes, reckoned: its file, once for each session.
+    /// Memory that it takes, reckoned: its file, once for each session that has a copy.
     pub memory_bytes: u64,
     /// Seconds from the order to the first pull.
     pub loaded_in: f32,

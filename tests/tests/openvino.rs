@@ -3,12 +3,18 @@
 
 use std::fs;
 
-use shoal_testkit::models;
+use shoal_testkit::{models, same_alone_and_at_once};
 use shoal_worker::model::tuning::LibraryFile;
 use shoal_worker::model::{Device, Engine, Library, ModelSession, ModelStore, Numbers, Provider, Runtime, Threads};
 
-const ONE: Threads = Threads { intra: 1, spin: false };
 const F32: Engine = Engine::new(Provider::OpenVino, Numbers::F32);
+
+/// The bits of what a session says of so many pictures.
+fn answers(session: &mut ModelSession, pictures: usize) -> Vec<u32> {
+    let len = pictures * session.input().row_len();
+    let mut values: Vec<f32> = (0..len).map(|at| ((at + pictures) % 251) as f32 / 100.0 - 1.0).collect();
+    session.run(&mut values, pictures).unwrap().into_iter().map(f32::to_bits).collect()
+}
 
 #[test]
 fn weights_are_mapped_and_answers_the_same_bit_by_bit() {
@@ -24,18 +30,22 @@ fn weights_are_mapped_and_answers_the_same_bit_by_bit() {
     let shared = model.optimised.clone().unwrap();
     assert!(shared.is_for(F32) && !shared.is_for(Engine::CPU));
 
-    let mapped = shared.session(&runtime, ONE, F32).unwrap();
+    let mapped = shared.session(&runtime, Threads::ONE, F32).unwrap();
     let weights = shared.folder().join("weights.bin");
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     assert!(maps.contains(weights.to_str().unwrap()), "{maps}");
-    let own = runtime.session_with(&model.onnx, ONE, F32).unwrap();
+    let own = runtime.session_with(&model.onnx, Threads::ONE, F32).unwrap();
     let [mapped, own] = [mapped, own].map(|session| {
-        let mut session = ModelSession::new(session, &model.manifest, 0).unwrap();
-        let len = 3 * session.input().row_len();
-        let mut values: Vec<f32> = (0..len).map(|at| (at % 251) as f32 / 100.0 - 1.0).collect();
-        session.run(&mut values, 3).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        let mut session = ModelSession::new(session, F32, &model.manifest, 0).unwrap();
+        answers(&mut session, 3)
     });
     assert_eq!(mapped, own);
+
+    // One session that several threads run at the same time.
+    let session = shared.session(&runtime, Threads { runs: 3, ..Threads::ONE }, F32).unwrap();
+    let session = ModelSession::new(session, F32, &model.manifest, 0).unwrap();
+    let several = vec![session.beside().unwrap(), session.beside().unwrap(), session];
+    same_alone_and_at_once(several, |session, number| answers(session, 1 + number));
 
     // The library's own kernels have a form of their own.
     model.optimise(&runtime, &home, Engine::CPU);

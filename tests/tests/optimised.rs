@@ -8,11 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use shoal_testkit::fleet::{Fleet, FleetPlan};
-use shoal_testkit::{eventually, models};
+use shoal_testkit::{eventually, models, same_alone_and_at_once};
 use shoal_worker::model::{Crew, Device, Engine, Model, ModelSession, ModelStore, Runtime, Threads, Wanted};
 use shoal_worker::serving::CpuBudget;
-
-const ONE: Threads = Threads { intra: 1, spin: false };
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -34,11 +32,11 @@ fn optimised(dir: &Path, home: &Path) -> Model {
     model
 }
 
-/// The bits of what a session says of three pictures.
-fn answers(mut session: ModelSession) -> Vec<u32> {
-    let len = 3 * session.input().row_len();
-    let mut values: Vec<f32> = (0..len).map(|at| (at % 251) as f32 / 100.0 - 1.0).collect();
-    session.run(&mut values, 3).unwrap().into_iter().map(f32::to_bits).collect()
+/// The bits of what a session says of so many pictures.
+fn answers(session: &mut ModelSession, pictures: usize) -> Vec<u32> {
+    let len = pictures * session.input().row_len();
+    let mut values: Vec<f32> = (0..len).map(|at| ((at + pictures) % 251) as f32 / 100.0 - 1.0).collect();
+    session.run(&mut values, pictures).unwrap().into_iter().map(f32::to_bits).collect()
 }
 
 #[test]
@@ -47,11 +45,15 @@ fn the_answers_are_the_same_bit_by_bit() {
     for int8 in [false, true] {
         let mut model = load(dir.path(), int8);
         model.optimise(runtime(), &dir.path().join("optimised"), Engine::CPU);
-        let shared = model.optimised.as_ref().unwrap().session(runtime(), ONE, Engine::CPU).unwrap();
-        let own = runtime().session(&model.onnx, ONE).unwrap();
-        let [shared, own] = [shared, own].map(|one| ModelSession::new(one, &model.manifest, 0).unwrap());
-        assert_eq!(answers(shared), answers(own));
+        let shared = model.optimised.as_ref().unwrap().session(runtime(), Threads::ONE, Engine::CPU).unwrap();
+        let own = runtime().session(&model.onnx, Threads::ONE).unwrap();
+        let [mut shared, mut own] =
+            [shared, own].map(|one| ModelSession::new(one, Engine::CPU, &model.manifest, 0).unwrap());
+        assert_eq!(answers(&mut shared, 3), answers(&mut own, 3));
         assert_eq!(model.shares_weights(), !int8);
+
+        let several = vec![shared.beside().unwrap(), shared.beside().unwrap(), shared];
+        same_alone_and_at_once(several, |session, number| answers(session, 1 + number));
     }
     assert_eq!(fs::read_dir(dir.path().join("optimised")).unwrap().count(), 2);
 }
@@ -68,7 +70,7 @@ fn it_is_made_once_and_again_when_it_was_damaged() {
 
     fs::File::options().write(true).open(folder.join("weights.bin")).unwrap().set_len(size / 2).unwrap();
     let again = optimised(dir.path(), &home);
-    assert!(again.optimised.unwrap().session(runtime(), ONE, Engine::CPU).is_ok());
+    assert!(again.optimised.unwrap().session(runtime(), Threads::ONE, Engine::CPU).is_ok());
     assert_eq!(fs::metadata(folder.join("weights.bin")).unwrap().len(), size);
 
     // Another release of ONNX Runtime, another processor: what nobody uses any more goes.
@@ -112,6 +114,8 @@ fn what_was_measured_is_remembered_for_as_many_threads() {
     assert_eq!(kept.measured(Wanted { threads: 3, ..wanted }), None);
     let again = Crew::reassemble(runtime(), &model, wanted, &budget, known).unwrap();
     assert_eq!((again.shape, again.narrow.len()), (crew.shape, crew.narrow.len()));
+    // All narrow ones are one session, where there are any.
+    assert_eq!(again.copies(), 1 + crew.narrow.len().min(1));
 }
 
 /// Beside the weights that the session computes with, 128 MiB have room for everything else, but not for the file that

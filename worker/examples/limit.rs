@@ -24,9 +24,9 @@ struct Setup {
 impl Setup {
     fn session(&self, intra: usize) -> ModelSession {
         // Spinning is right here: nobody else wants the cores.
-        let threads = Threads { intra, spin: intra > 1 };
+        let threads = Threads::new(intra, intra > 1);
         let session = self.runtime.session_with(&self.model.onnx, threads, self.engine).unwrap();
-        ModelSession::new(session, &self.model.manifest, self.model.labels.len()).unwrap()
+        ModelSession::new(session, self.engine, &self.model.manifest, self.model.labels.len()).unwrap()
     }
 
     fn preprocessor(&self, session: &ModelSession) -> Preprocessor {

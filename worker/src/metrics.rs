@@ -128,7 +128,7 @@ impl WorkerMetrics {
             )?,
             model_bytes: IntGauge::new(
                 "shoal_worker_model_bytes",
-                "Memory of the models that are loaded, reckoned: each one's file, once for each session",
+                "Memory of the models that are loaded, reckoned: each one's file, once for each session that has a copy",
             )?,
         };
         register_process(registry, "worker")?;

@@ -1,5 +1,6 @@
 //! Model files, the runtime that executes them, and what their output means.
 
+mod concurrent;
 mod crew;
 mod curve;
 mod embedded;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use shoal_shared::manifest::Manifest;
 use shoal_shared::sniff::ImageLimits;
 use shoal_worker::image::Preprocessor;
-use shoal_worker::model::{BadModel, Device, ModelSession, Runtime, Staging, Threads};
+use shoal_worker::model::{BadModel, Device, Engine, ModelSession, Runtime, Staging, Threads};
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -25,8 +25,8 @@ fn session(name: &str, input: &str) -> Result<(ModelSession, Manifest), BadModel
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/models/{name}.onnx"));
     let onnx = std::fs::read(path).unwrap();
     let manifest = manifest(name, input);
-    let session = runtime().session(&onnx, Threads { intra: 1, spin: false }).unwrap();
-    ModelSession::new(session, &manifest, 0).map(|session| (session, manifest))
+    let session = runtime().session(&onnx, Threads::ONE).unwrap();
+    ModelSession::new(session, Engine::CPU, &manifest, 0).map(|session| (session, manifest))
 }
 
 /// Runs a solid colour through the whole way; gives the means the model computed, a row each.
@@ -78,5 +78,5 @@ fn contradictions_are_found_at_load_and_named() {
 
 #[test]
 fn a_file_that_is_no_model_is_an_error() {
-    assert!(runtime().session(b"not a model", Threads { intra: 1, spin: false }).is_err());
+    assert!(runtime().session(b"not a model", Threads::ONE).is_err());
 }

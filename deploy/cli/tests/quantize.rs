@@ -9,7 +9,7 @@ use shoal_cli::models::quantize::{Method, Quantize, is_ready, quantize};
 use shoal_shared::manifest::Manifest;
 use shoal_shared::sniff::ImageLimits;
 use shoal_worker::image::Preprocessor;
-use shoal_worker::model::{Device, Model, ModelSession, ModelStore, Precision, Runtime, Threads, rank};
+use shoal_worker::model::{Device, Engine, Model, ModelSession, ModelStore, Precision, Runtime, Threads, rank};
 
 const MANIFEST: &str = r#"
 name = "squeezenet"
@@ -52,8 +52,8 @@ fn write_crops(data: &Path, folder: &Path) {
 }
 
 fn class(runtime: &Runtime, model: &Model, image: &Path) -> (String, f32) {
-    let session = runtime.session(&model.onnx, Threads { intra: 1, spin: false }).unwrap();
-    let mut session = ModelSession::new(session, &model.manifest, model.labels.len()).unwrap();
+    let session = runtime.session(&model.onnx, Threads::ONE).unwrap();
+    let mut session = ModelSession::new(session, Engine::CPU, &model.manifest, model.labels.len()).unwrap();
     let (spec, input) = (&model.manifest.input, session.input());
     let mut preprocessor = Preprocessor::new(spec, input.layout, input.size, ImageLimits::default());
     let mut row = vec![0.0; preprocessor.row_len()];

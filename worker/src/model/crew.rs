@@ -54,6 +54,11 @@ pub struct Measured {
 }
 
 impl Crew {
+    /// Sessions that have what they make of the weights for themselves.
+    pub fn copies(&self) -> usize {
+        1 + self.narrow.chunk_by(ModelSession::is_beside).count()
+    }
+
     /// What was measured.
     pub fn measured(&self) -> Measured {
         Measured { shape: self.shape, image_ms: self.image_ms }
@@ -71,7 +76,7 @@ impl Crew {
         let bound = |batch: usize| if wanted.max_batch == 0 { batch } else { batch.min(wanted.max_batch) };
         let spin = |part: &Part| part.of.sessions == 1 && choice.narrow.is_some();
         let build = |part: &Part| {
-            let threads = Threads { intra: part.of.threads, spin: spin(part) };
+            let threads = Threads::new(part.of.threads, spin(part));
             build_side_by_side(runtime, model, (threads, part.of.engine), part.of.sessions)
         };
         let (mut wide, mut narrow) = std::thread::scope(|scope| {
@@ -112,10 +117,9 @@ impl Crew {
     ) -> anyhow::Result<Self> {
         let shape = known.shape;
         let spin = shape.narrow > 0;
-        let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin })?;
+        let mut wide = session(runtime, model, Threads::new(wanted.threads, spin))?;
         settle(from_mut(&mut wide), shape.wide_usual(), budget)?;
-        let one = Threads { intra: 1, spin: false };
-        let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), shape.narrow)?;
+        let mut narrow = build_side_by_side(runtime, model, (Threads::ONE, runtime.engine()), shape.narrow)?;
         settle(&mut narrow, shape.narrow_batch, budget)?;
         Ok(Self::usual(runtime, wide, narrow, known))
     }
@@ -134,7 +138,7 @@ impl Crew {
         let several = wanted.threads > 1 && runtime.device() == Device::Cpu && is_affordable;
         // Threads that spin between operators are right for the one session that has all the cores,
         // as long as it runs.
-        let mut wide = session(runtime, model, Threads { intra: wanted.threads, spin: several })?;
+        let mut wide = session(runtime, model, Threads::new(wanted.threads, several))?;
         let limit = if wanted.max_batch == 0 { model.manifest.batch.max } else { wanted.max_batch };
         let fixed = wide.input().fixed_batch;
         let most = limit.min(fixed.unwrap_or(limit)).max(1);
@@ -151,15 +155,14 @@ impl Crew {
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
         }
-        let one = Threads { intra: 1, spin: false };
-        let mut narrow = build_side_by_side(runtime, model, (one, runtime.engine()), wanted.threads)?;
+        let mut narrow = build_side_by_side(runtime, model, (Threads::ONE, runtime.engine()), wanted.threads)?;
         let narrow_curve = curve(&mut narrow, most.min(NARROW_BATCH), fixed, budget)?;
         log_curve(model, "narrow", narrow.len(), 1, &narrow_curve);
         let (narrow_batch, narrow_speed) = likely_best(&narrow_curve, narrow.len());
         if narrow_speed < wide_speed * WORTH_HAVING {
             tracing::debug!(wide_batch, "narrow sessions are not worth their memory");
             // Under load it runs beside everything else then.
-            wide = session(runtime, model, Threads { intra: wanted.threads, spin: false })?;
+            wide = session(runtime, model, Threads::new(wanted.threads, false))?;
             settle(from_mut(&mut wide), wide_batch, budget)?;
             let known = Measured { shape: alone, image_ms: per_image_ms(wide_speed) };
             return Ok(Self::usual(runtime, wide, Vec::new(), known));
@@ -175,7 +178,7 @@ impl Crew {
 
 /// Times of one session with so many threads, by batch.
 pub fn measure(runtime: &Runtime, model: &Model, threads: usize) -> anyhow::Result<Vec<(usize, Duration)>> {
-    let mut one = session(runtime, model, Threads { intra: threads.max(1), spin: false })?;
+    let mut one = session(runtime, model, Threads::new(threads.max(1), false))?;
     let (most, fixed) = (model.manifest.batch.max, one.input().fixed_batch);
     let most = most.min(fixed.unwrap_or(most)).max(1);
     curve(from_mut(&mut one), most, fixed, &CpuBudget::new(threads))
@@ -198,7 +201,7 @@ fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> any
         }
         None => runtime.session_with(&model.onnx, how.0, how.1)?,
     };
-    let mut session = ModelSession::new(session, &model.manifest, model.labels.len())?;
+    let mut session = ModelSession::new(session, how.1, &model.manifest, model.labels.len())?;
     if !how.1.is_on_cpu()
         && let Err(error) = session.stage_in(Staging::Pinned)
     {
@@ -207,13 +210,21 @@ fn session_with(runtime: &Runtime, model: &Model, how: (Threads, Engine)) -> any
     Ok(session)
 }
 
-/// Loading takes a core for most of a second; several load in the time of one.
+/// Sessions that run at the same time: one that all of them share, where each run can have threads of its own in it.
 pub(super) fn build_side_by_side(
     runtime: &Runtime,
     model: &Model,
     how: (Threads, Engine),
     count: usize,
 ) -> anyhow::Result<Vec<ModelSession>> {
+    let (threads, engine) = how;
+    if count > 1 && engine.gives_each_run(threads.intra) {
+        let first = session_with(runtime, model, (Threads { runs: count, ..threads }, engine))?;
+        let mut all: Vec<_> = (1..count).filter_map(|_| first.beside()).collect();
+        all.push(first);
+        return Ok(all);
+    }
+    // Loading takes a core for most of a second; several load in the time of one.
     std::thread::scope(|scope| {
         let building: Vec<_> = (0..count).map(|_| scope.spawn(|| session_with(runtime, model, how))).collect();
         let joined = building.into_iter().map(|thread| thread.join());

@@ -77,6 +77,16 @@ impl Engine {
     pub fn is_on_cpu(self) -> bool {
         matches!(self.provider, Provider::Cpu | Provider::OpenVino)
     }
+
+    /// Whether runs of one session at the same time have so many threads each. ONNX Runtime has one pool for all runs, and
+    /// a thread for each that runs.
+    pub fn gives_each_run(self, threads: usize) -> bool {
+        match self.provider {
+            Provider::Cpu => threads == 1,
+            Provider::OpenVino => true,
+            Provider::Cuda | Provider::TensorRt => false,
+        }
+    }
 }
 
 impl Provider {

@@ -2,15 +2,16 @@
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider as _};
 
+use super::Threads;
 use super::engine::Numbers;
 
 /// The provider on the CPU, with as many threads. Its options are JSON text: those it has by name cannot say
 /// which numbers to compute with.
-pub(super) fn provider(numbers: Numbers, threads: usize) -> ep::OpenVINO {
+pub(super) fn provider(numbers: Numbers, threads: Threads) -> ep::OpenVINO {
     ep::OpenVINO::default().with_device_type("CPU").with_arbitrary_config("load_config", options(numbers, threads))
 }
 
-fn options(numbers: Numbers, threads: usize) -> serde_json::Value {
+fn options(numbers: Numbers, threads: Threads) -> serde_json::Value {
     let hint = match numbers {
         Numbers::File | Numbers::F32 => "f32",
         Numbers::Bf16 => "bf16",
@@ -20,8 +21,8 @@ fn options(numbers: Numbers, threads: usize) -> serde_json::Value {
     // ONNX Runtime was given.
     serde_json::json!({ "CPU": {
         "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": threads.to_string(),
-        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": (threads.intra * threads.runs).to_string(),
+        "NUM_STREAMS": threads.runs.to_string(),
         "ENABLE_CPU_PINNING": "NO",
     }})
 }
@@ -32,8 +33,9 @@ mod tests {
 
     #[test]
     fn options_are_json_text_with_everything_a_string() {
-        let options = options(Numbers::Bf16, 3);
-        assert_eq!(options["CPU"]["INFERENCE_NUM_THREADS"], "3");
+        let options = options(Numbers::Bf16, Threads { intra: 3, runs: 2, spin: false });
+        assert_eq!(options["CPU"]["INFERENCE_NUM_THREADS"], "6");
+        assert_eq!(options["CPU"]["NUM_STREAMS"], "2");
         assert_eq!(options["CPU"]["INFERENCE_PRECISION_HINT"], "bf16");
     }
 }

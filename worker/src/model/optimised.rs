@@ -77,7 +77,7 @@ impl Model {
         }
     }
 
-    /// Whether another session takes next to no memory. Kernels for integers keep a rearranged copy each.
+    /// Whether another session takes next to no memory. Kernels for integers keep a rearranged copy in each.
     pub fn shares_weights(&self) -> bool {
         self.optimised.is_some() && self.precision == Precision::Float
     }
@@ -161,13 +161,12 @@ fn key(model: &Model, runtime: &Runtime, form: Form) -> String {
 
 fn make(model: &Model, runtime: &Runtime, folder: &Path, form: Form) -> Result<(), Box<dyn std::error::Error>> {
     fs::create_dir_all(folder)?;
-    let one = Threads { intra: 1, spin: false };
     let (level, rearranged) = match form {
         Form::Computed => (GraphOptimizationLevel::All, "1"),
         Form::Written => (GraphOptimizationLevel::Disable, "0"),
     };
     let session = runtime
-        .builder(one)?
+        .builder(Threads::ONE)?
         .with_optimization_level(level)?
         // It warns of what is meant here: a file for this kind of machine only.
         .with_log_level(LogLevel::Error)?

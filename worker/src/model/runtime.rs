@@ -84,9 +84,21 @@ impl Device {
 pub struct Threads {
     /// Threads that share one operator.
     pub intra: usize,
+    /// Runs at the same time, each with so many threads.
+    pub runs: usize,
     /// Whether threads spin between the operators of a run: right only when nobody else wants the
     /// cores meanwhile. After the run they sleep in any case.
     pub spin: bool,
+}
+
+impl Threads {
+    /// For one run at a time.
+    pub const fn new(intra: usize, spin: bool) -> Self {
+        Self { intra, runs: 1, spin }
+    }
+
+    /// The thread that runs, and no other.
+    pub const ONE: Self = Self::new(1, false);
 }
 
 /// The loaded library. One a process.
@@ -211,7 +223,7 @@ impl Runtime {
         Ok(match engine.provider {
             Provider::Cpu => builder,
             Provider::OpenVino => {
-                let provider = openvino::provider(engine.numbers, threads.intra);
+                let provider = openvino::provider(engine.numbers, threads);
                 builder.with_execution_providers([provider.build().error_on_failure()])?
             }
             Provider::Cuda => builder.with_execution_providers([cuda()])?,
@@ -238,9 +250,8 @@ impl Runtime {
                 locate::ORT_LIBRARY_ENV
             ));
         }
-        let one = Threads { intra: 1, spin: false };
         let needs = if device == Device::TensorRt { ", cuDNN and TensorRT" } else { " and cuDNN" };
-        self.build(DIGITS.onnx, one, device.engine()).map(drop).map_err(|error| {
+        self.build(DIGITS.onnx, Threads::ONE, device.engine()).map(drop).map_err(|error| {
             format!(
                 "the library has {wheel}, and a session cannot be built ({error}): is there a GPU with its driver, \
                      and are CUDA{needs} installed in the versions that it was built for?"

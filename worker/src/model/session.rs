@@ -6,6 +6,8 @@ use ort::value::{Outlet, TensorElementType, ValueType};
 use shoal_shared::manifest::{Layout, Manifest};
 use thiserror::Error;
 
+use super::Engine;
+use super::concurrent::Concurrent;
 use super::feed::{Element, Feed, Staging};
 
 /// Why a model cannot be served with its manifest.
@@ -16,12 +18,11 @@ pub struct BadModel {
     reason: String,
 }
 
-/// An `ort` session that knows its model's shapes. Owned by one thread.
+/// A session that knows its model's shapes. Owned by one thread; another may run the same beside it.
 pub struct ModelSession {
-    session: Session,
+    session: Concurrent,
     input: Input,
     feed: Feed,
-    output: String,
     classes: usize,
 }
 
@@ -58,8 +59,8 @@ impl Input {
 
 impl ModelSession {
     /// Holds the manifest against the file: what the file says wins where the manifest is silent,
-    /// and a contradiction is an error here instead of a wrong answer later.
-    pub fn new(session: Session, manifest: &Manifest, labels: usize) -> Result<Self, BadModel> {
+    /// and a contradiction is an error here instead of a wrong answer later. `engine` is what the session was built with.
+    pub fn new(session: Session, engine: Engine, manifest: &Manifest, labels: usize) -> Result<Self, BadModel> {
         let bad = |reason: String| BadModel { model: manifest.name.to_string(), reason };
         let input = resolve_input(session.inputs(), manifest).map_err(bad)?;
         let output = pick(session.outputs(), manifest.output.name.as_deref(), "output").map_err(bad)?;
@@ -68,12 +69,25 @@ impl ModelSession {
             return Err(bad(format!("the labels file has {labels} lines, the output has {classes} classes")));
         }
         let output = output.name().to_owned();
-        Ok(Self { feed: Feed::new(input.element), session, input, output, classes })
+        let session = Concurrent::new(session, engine, &input.name, &output).map_err(bad)?;
+        Ok(Self { feed: Feed::new(input.element), session, input, classes })
+    }
+
+    /// The same session, for one thread more that runs it at the same time; `None` where what computes in it does not
+    /// allow that.
+    pub fn beside(&self) -> Option<Self> {
+        let (feed, input) = (Feed::new(self.input.element), self.input.clone());
+        self.session.beside().map(|session| Self { session, input, feed, classes: self.classes })
+    }
+
+    /// Whether both are one session, run by two threads.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.session.is_beside(&other.session)
     }
 
     /// Has its input wait in that memory for the device that computes.
     pub fn stage_in(&mut self, staging: Staging) -> Result<(), String> {
-        self.feed.stage(&self.session, staging).map_err(|error| error.to_string())
+        self.feed.stage(self.session.session(), staging).map_err(|error| error.to_string())
     }
 
     /// The resolved input.
@@ -120,8 +134,7 @@ impl ModelSession {
 
     fn run_batch(&mut self, values: &[f32], batch: usize, options: &RunOptions) -> ort::Result<Vec<f32>> {
         let tensor = self.feed.tensor(self.input.shape(batch), values)?;
-        let outputs = self.session.run_with_options(vec![(self.input.name.as_str(), tensor)], options)?;
-        let output = &outputs[self.output.as_str()];
+        let output = self.session.run(&tensor, options)?;
         match output.dtype().tensor_type() {
             Some(TensorElementType::Float16) => {
                 Ok(output.try_extract_tensor::<f16>()?.1.iter().map(|value| value.to_f32()).collect())

@@ -96,7 +96,7 @@ impl Loader {
             Some(crew) => crew,
             None => self.by_measuring(&mut model)?,
         };
-        let copies = if model.shares_weights() { 1 } else { 1 + crew.narrow.len() };
+        let copies = if model.shares_weights() { 1 } else { crew.copies() };
         let bytes = (model.onnx.len() * copies) as u64;
         model.forget_weights();
         Ok(Loaded { model, crew, bytes, took: begun.elapsed() })
@@ -172,14 +172,13 @@ impl Loader {
         }
     }
 
-    /// Memory that a model will take, before it was ever loaded: its file, for each session that there may be.
+    /// Memory that a model will take, before it was ever loaded: its file, for the wide session and the one that narrow ones share.
     pub(crate) fn reckon(&self, identity: &Identity) -> u64 {
         let file = match &identity.pushed {
             Some(pushed) => pushed.bytes,
             None => self.store.bytes(&identity.name),
         };
-        let threads = self.budget.threads();
-        let sessions = if threads > 1 && file <= LARGEST_COPIED as u64 { 1 + threads as u64 } else { 1 };
-        file * sessions
+        let is_copied = self.budget.threads() > 1 && file <= LARGEST_COPIED as u64;
+        if is_copied { 2 * file } else { file }
     }
 }

@@ -33,8 +33,8 @@ pub(super) fn add(file: &Path, manifest: &Path, store: &ModelStore) -> anyhow::R
 
 pub(super) fn try_out(onnx: &[u8], manifest: &Manifest, labels: usize) -> anyhow::Result<()> {
     let runtime = Runtime::load(Device::Cpu)?;
-    let session = runtime.session(onnx, Threads { intra: 1, spin: false })?;
-    let mut session = ModelSession::new(session, manifest, labels)?;
+    let session = runtime.session(onnx, Threads::ONE)?;
+    let mut session = ModelSession::new(session, runtime.engine(), manifest, labels)?;
     let mut values = vec![0.0; session.input().row_len()];
     session.run(&mut values, 1).map_err(|error| anyhow::anyhow!("a trial run failed: {error}"))?;
     Ok(())

@@ -97,8 +97,8 @@ pub fn quantize(runtime: &Runtime, wanted: &Quantize, store: &ModelStore) -> any
         wanted.model
     );
     let name = new_name(wanted, store)?;
-    let session = runtime.session(&before.onnx, Threads { intra: 1, spin: false })?;
-    let session = ModelSession::new(session, &before.manifest, before.labels.len())?;
+    let session = runtime.session(&before.onnx, Threads::ONE)?;
+    let session = ModelSession::new(session, runtime.engine(), &before.manifest, before.labels.len())?;
     let input = session.input();
     let preprocessor = Preprocessor::new(&before.manifest.input, input.layout, input.size, ImageLimits::default());
     let prepared = images::prepare(&wanted.calibrate, preprocessor, wanted.holdout)?;

@@ -121,7 +121,7 @@ struct Subject {
 
 impl Subject {
     fn sessions(&self, of: Combination) -> anyhow::Result<Vec<ModelSession>> {
-        let threads = Threads { intra: of.threads, spin: of.sessions == 1 && of.threads > 1 };
+        let threads = Threads::new(of.threads, of.sessions == 1 && of.threads > 1);
         build_side_by_side(&self.runtime, &self.model, (threads, of.engine), of.sessions)
     }
 

@@ -53,8 +53,8 @@ pub(super) fn compare(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let session = |model: &Model| -> anyhow::Result<ModelSession> {
         // Nobody else wants the cores meanwhile.
-        let session = runtime.session(&model.onnx, Threads { intra: threads, spin: threads > 1 })?;
-        Ok(ModelSession::new(session, &model.manifest, model.labels.len())?)
+        let session = runtime.session(&model.onnx, Threads::new(threads, threads > 1))?;
+        Ok(ModelSession::new(session, runtime.engine(), &model.manifest, model.labels.len())?)
     };
     let (mut float, mut small) = (session(before)?, session(after)?);
     let (mut agreement, mut differences) = (Agreement::default(), 0.0);
