@@ -30,11 +30,11 @@ impl Attempts {
         bus.lookup(&format!("bucket {ATTEMPTS}"), || bus.js.get_key_value(ATTEMPTS)).await.map(Self)
     }
 
-    /// The record of a job; an empty one when nothing was written.
-    pub async fn read(&self, sequence: u64) -> Result<Record, BusError> {
+    /// The record of a job; `None` when nothing was written.
+    pub async fn read(&self, sequence: u64) -> Result<Option<Record>, BusError> {
         let found = self.0.get(sequence.to_string()).await;
         let found = found.map_err(|error| BusError::request("reading a job's attempts", error))?;
-        Ok(found.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default())
+        Ok(found.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
     /// Writes a record down, before the attempt that it counts.

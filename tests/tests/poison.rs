@@ -130,6 +130,10 @@ fn a_dead_job_stays_until_its_publisher_can_be_told() {
     let answer = http::get(&fleet.url(&format!("/jobs/{job}?wait=60"))).json();
     assert_eq!(answer["result"]["error"]["code"], "dead_lettered", "{answer}");
     assert_eq!(dead_letters(&fleet).matches(job).count(), 1, "{}", dead_letters(&fleet));
+    // Tried as often as is said, and the reason is kept.
+    assert_eq!(fleet.worker_metric("shoal_worker_session_failures_total"), 3.0);
+    let shown = fleet.shoal(&["dead", "show", job]);
+    assert!(shown.contains("attempts     3") && shown.contains("out of data bounds"), "{shown}");
 }
 
 /// The broker may be without the stream of results for a while, and the same jobs come back again and again.

@@ -69,7 +69,7 @@ impl Bus {
             self.js.get_stream_no_info(JOBS).await.map_err(|error| BusError::request("opening the jobs", error))?;
         // Gone already: settled late, expired or removed.
         let Ok(job) = jobs.get_raw_message(advisory.stream_seq).await else { return Ok(()) };
-        let record = Attempts::open(self).await?.read(advisory.stream_seq).await?;
+        let record = Attempts::open(self).await?.read(advisory.stream_seq).await?.unwrap_or_default();
         let epitaph = Epitaph {
             reason: format!("delivered {} times and never settled: its workers died or hung", advisory.deliveries),
             attempts: advisory.deliveries,

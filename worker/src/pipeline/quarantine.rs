@@ -43,13 +43,13 @@ impl Quarantine {
     async fn admit(&self, mut held: Held) -> Option<oneshot::Receiver<()>> {
         let sequence = held.delivery.sequence;
         let record = match self.attempts.read(sequence).await {
-            Ok(record) => record,
+            // A first delivery writes nothing down unless it fails: it counts as one attempt.
+            Ok(record) => record.unwrap_or_else(|| Record { attempts: 1, ..Record::default() }),
             Err(error) => return self.end(held, Verdict::Returned(error.to_string())),
         };
-        // The first delivery writes nothing down: it counts as one attempt.
-        if record.attempts + 1 >= self.max_attempts {
+        if record.attempts >= self.max_attempts {
             let reason = record.reason.unwrap_or_else(|| "its worker died while it worked on this job".into());
-            return self.end(held, Verdict::Exhausted { reason, attempts: record.attempts + 1, worker: record.worker });
+            return self.end(held, Verdict::Exhausted { reason, attempts: record.attempts, worker: record.worker });
         }
         let begun = Record { attempts: record.attempts + 1, worker: self.worker.to_string(), reason: None };
         if let Err(error) = self.attempts.write(sequence, &begun).await {

@@ -180,21 +180,21 @@ impl Settler {
         }
     }
 
-    /// The attempt is written down before the job goes back: whoever has it next knows.
+    /// The attempt is written down before the job goes back, or cannot be buried yet: whoever has it next knows.
     async fn retry(&self, mut held: Held, reason: String) {
         // This one counts, even when the job cannot be buried yet.
         held.earlier = None;
         let worker = self.worker.to_string();
         let attempts = held.attempts.max(1);
+        let record = Record { attempts, worker: worker.clone(), reason: Some(reason.clone()) };
+        if let Err(error) = self.attempts.write(held.delivery.sequence, &record).await {
+            tracing::warn!(job.id = %held.delivery.id, %error, "the failed attempt could not be written down");
+        }
         if attempts >= self.max_attempts {
             return self.bury(held, Epitaph { reason, attempts: attempts.into(), worker }).await;
         }
         tracing::warn!(job.id = %held.delivery.id, attempts, reason, "the job will be tried again");
         self.shared.metrics.retries.inc();
-        let record = Record { attempts, worker, reason: Some(reason) };
-        if let Err(error) = self.attempts.write(held.delivery.sequence, &record).await {
-            tracing::warn!(job.id = %held.delivery.id, %error, "the failed attempt could not be written down");
-        }
         held.delivery.nak(backoff(attempts.into())).await;
     }
 
