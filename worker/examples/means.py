@@ -1,4 +1,4 @@
-"""What `worker/src/image/means.rs` gains (Pillow, numpy): `means.py PHOTO...`.
+"""What `worker/image/src/means.rs` gains (Pillow, numpy): `means.py PHOTO...`.
 
 Photographs are enlarged to what cameras take, with and without grain, and made inputs of 224 pixels (the centre of 256):
 from all of their pixels with a bilinear filter, and from what Pillow's decoder makes of them at an eighth and a quarter

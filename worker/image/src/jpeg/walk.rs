@@ -12,7 +12,7 @@
 use super::bits::Bits;
 use super::party::{Party, pass};
 use super::steps::{Pair, Steps};
-use crate::image::helpers::Team;
+use crate::helpers::Team;
 
 /// Most blocks in a group, by the standard.
 const MOST_IN_GROUP: usize = 10;
@@ -110,9 +110,9 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::helpers::Helpers;
-    use crate::image::jpeg::codes::Codes;
-    use crate::image::jpeg::steps::BLOCK;
+    use crate::helpers::Helpers;
+    use crate::jpeg::codes::Codes;
+    use crate::jpeg::steps::BLOCK;
 
     fn codes(by_length: &[(usize, &[u8])]) -> Codes {
         let mut definition = vec![0; 16];

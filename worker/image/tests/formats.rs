@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use shoal_image::{Pixels, Preprocessor, decode};
 use shoal_shared::failure::FailureCode;
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::{Pixels, Preprocessor, decode};
 
 const RED: [f32; 3] = [220.0, 30.0, 30.0];
 const GREEN: [f32; 3] = [30.0, 180.0, 40.0];

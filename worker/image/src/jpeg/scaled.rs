@@ -19,8 +19,8 @@ use super::plane::{Groups, Plane, Source};
 use super::progressive::Progressive;
 use super::tables::TableCache;
 use super::walk::{Order, Walk};
-use crate::image::helpers::{Helpers, Team};
-use crate::image::picture::{Channels, Extent, Part, Picture, Wanted};
+use crate::helpers::{Helpers, Team};
+use crate::picture::{Channels, Extent, Part, Picture, Wanted};
 
 /// Pixels that remain of the eight along a block's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) enum Remaining {
 impl Remaining {
     /// The smallest picture that shows enough for a shorter side of `needed` pixels; `None` when only the full size will do.
     /// From means a third more than that is enough (`means.rs`): the input is half a level of 255 away from what all pixels
-    /// give (`worker/tests/reduced.rs`). Half the size is hardly faster to read than the full one, so more is asked of it.
+    /// give (`worker/image/tests/reduced.rs`). Half the size is hardly faster to read than the full one, so more is asked of it.
     pub(super) fn for_side(shorter: u32, needed: u32) -> Option<Self> {
         let enough = |remaining: Self| {
             let (pixels, needed) = (u64::from(shorter / 8 * remaining as u32), u64::from(needed));
@@ -50,7 +50,7 @@ const MOST_AT_WORK: usize = 4;
 
 /// Decodes at a reduced size; buffers are used again.
 #[derive(Default)]
-pub(in crate::image) struct Scaler {
+pub(crate) struct Scaler {
     bits: Bits,
     walk: Walk,
     tables: TableCache,

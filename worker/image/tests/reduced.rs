@@ -5,9 +5,9 @@
 #[path = "reduced/writer.rs"]
 mod writer;
 
+use shoal_image::{Helpers, Pixels, Preprocessor, decode};
 use shoal_shared::manifest::{Color, InputSpec, Layout, Resize};
 use shoal_shared::sniff::ImageLimits;
-use shoal_worker::image::{Helpers, Pixels, Preprocessor, decode};
 use writer::{Made, file, random_jpeg};
 
 /// Sampling of brightness (across, down); the others are stored once.

@@ -8,7 +8,7 @@ use super::blocks::{Blocks, Low};
 use super::frame::{Component, Frame};
 use super::progressive::{KEPT, Kept};
 use super::transform::{mean_of, picture};
-use crate::image::picture::Part;
+use crate::picture::Part;
 
 /// Groups of blocks that are looked at, of a picture's columns and rows of groups.
 #[derive(Clone)]
