@@ -57,7 +57,7 @@ fn images() {
     let spec = InputSpec::default();
     let mut preprocessor = Preprocessor::new(&spec, Layout::Nhwc, (16, 16), LIMITS);
     let mut row = vec![0.0; preprocessor.row_len()];
-    feed("image", folder(&repository().join("worker/tests/images")), |input| {
+    feed("image", folder(&repository().join("worker/image/tests/images")), |input| {
         let _ = format_of(input);
         let header = sniff(input, &LIMITS);
         let (whole, reduced) = (decode(input, &LIMITS, None), decode(input, &LIMITS, Some(8)));
