@@ -11,7 +11,7 @@ use crate::topology::ATTEMPTS;
 /// Attempts on one job that did not end well, so far as somebody could write them down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Times that a worker began to work on it alone, or failed on it.
+    /// Times that a worker began to work on it, the first delivery among them.
     pub attempts: u32,
     /// The worker that began or failed last.
     pub worker: String,

@@ -3,6 +3,7 @@
 use std::slice::from_mut;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::curve::{best, crossover, curve, likely_best, log_curve, per_image_ms, run_all, settle};
@@ -220,7 +221,8 @@ pub(super) fn build_side_by_side(
     let (threads, engine) = how;
     if count > 1 && engine.gives_each_run(threads.intra) {
         let first = session_with(runtime, model, (Threads { runs: count, ..threads }, engine))?;
-        let mut all: Vec<_> = (1..count).filter_map(|_| first.beside()).collect();
+        let others: Option<Vec<_>> = (1..count).map(|_| first.beside()).collect();
+        let mut all = others.with_context(|| format!("a session with {engine} runs for one thread at a time"))?;
         all.push(first);
         return Ok(all);
     }
